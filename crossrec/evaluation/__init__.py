@@ -1,0 +1,1 @@
+"""Per-user metrics, the protocol that fills them, and paired comparisons."""

@@ -1,0 +1,1 @@
+"""A training is a folder: how it is made, written and read."""

@@ -1,0 +1,1 @@
+"""Batches, recipes and the one training loop."""

@@ -1,0 +1,248 @@
+"""Who is tested on what, and a report that counts leaks.
+
+A split is a table of questions. Each row hides something of one user and says what may be looked at instead: the first
+`source_end` source events and the first `target_end` target events; the truth is target events target_end..truth_end-1.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crossrec import paths
+from crossrec.data.histories import Histories, Ints
+from crossrec.data.pair import DomainPair, first_mask
+from crossrec.errors import CrossrecError
+
+KINDS = ("next-item", "cold-user")
+COLUMNS = ["user", "source_end", "target_end", "truth_end"]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Q held-out questions of one part ("valid" or "test")."""
+
+    user: Ints
+    source_end: Ints
+    target_end: Ints
+    truth_end: Ints
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def histories(self, pair: DomainPair, rows: slice = slice(None)) -> Histories:
+        """What a recommender may look at to answer these rows."""
+        return pair.histories(self.user[rows], self.source_end[rows], self.target_end[rows])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which events of a dataset train, validate and test."""
+
+    kind: str
+    seed: int
+    valid: Questions
+    test: Questions
+    source_train_end: Ints
+    """(U,) how many of each user's first source events a model may be trained on."""
+    target_train_end: Ints
+    """(U,) how many of each user's first target events a model may be trained on."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.seed}"
+
+    def part(self, name: str) -> Questions:
+        if name not in ("valid", "test"):
+            raise CrossrecError(f"There is no part {name!r} of a split; the parts are 'valid' and 'test'.")
+        return self.valid if name == "valid" else self.test
+
+    def target_counts(self, pair: DomainPair) -> NDArray[np.int64]:
+        """(I+1,) how often each target item occurs in the training part: the only popularity a model may know."""
+        return _train_counts(pair.target.items, pair.target.offsets, self.target_train_end, pair.target.n_items)
+
+    def source_counts(self, pair: DomainPair) -> NDArray[np.int64]:
+        """(I+1,) how often each source item occurs in the training part."""
+        return _train_counts(pair.source.items, pair.source.offsets, self.source_train_end, pair.source.n_items)
+
+
+def _train_counts(items: NDArray[np.int32], offsets: Ints, ends: Ints, n_items: int) -> NDArray[np.int64]:
+    return np.bincount(items[first_mask(offsets, ends)], minlength=n_items + 1)
+
+
+def next_item(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave-one-out per target user: the last event is the test, the one before it the validation.
+
+    A user with a single target event is tested on it with an empty target history: nobody is colder. Source events at
+    or after the hidden event are hidden with it.
+    """
+    counts = pair.target.counts
+
+    def hold_out(back: int) -> pd.DataFrame:
+        users = np.flatnonzero(counts >= back)
+        at = counts[users] - back
+        events = pair.target.offsets[users] + at
+        return _table(users, pair.source_before[events], at, at + 1)
+
+    return hold_out(2), hold_out(1)
+
+
+def cold_user(pair: DomainPair, seed: int, held_out: float = 0.1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Overlap users split into train, validation and test users; all target events of the latter two are hidden.
+
+    Source events at or after a held-out user's first target event are hidden too, where times are known.
+
+    Args:
+        pair: the dataset.
+        seed: of the permutation of users.
+        held_out: share of overlap users in validation, and again in test.
+    """
+    users = np.flatnonzero(pair.overlap)
+    users = np.random.default_rng(seed).permutation(users)
+    n = round(len(users) * held_out)
+
+    def hide(chosen: NDArray[np.intp]) -> pd.DataFrame:
+        chosen = np.sort(chosen)
+        first = pair.target.offsets[chosen]
+        return _table(chosen, pair.source_before[first], np.zeros(len(chosen), np.int64), pair.target.counts[chosen])
+
+    return hide(users[:n]), hide(users[n : 2 * n])
+
+
+def _table(user: Any, source_end: Any, target_end: Any, truth_end: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"user": user, "source_end": source_end, "target_end": target_end, "truth_end": truth_end}, dtype="int32"
+    )
+
+
+def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Split:
+    """Reads the split from the dataset's folder, or makes it, with its leak report, and stores both there.
+
+    Raises:
+        CrossrecError: the kind is unknown, or the stored leak report found a leak.
+    """
+    if kind not in KINDS:
+        raise CrossrecError(f"There is no split {kind!r}; the kinds are {' and '.join(KINDS)}.")
+    # Leave-one-out draws nothing: every seed asks for the same one.
+    seed = 0 if kind == "next-item" else seed
+    folder = pair.folder / "splits"
+    path = folder / f"{kind}-{seed}.parquet"
+    if path.exists():
+        table = pd.read_parquet(path)
+        parts = [table[table["part"] == part] for part in ("valid", "test")]
+        return _split(pair, kind, seed, *parts)
+    parts = list(next_item(pair) if kind == "next-item" else cold_user(pair, seed))
+    split = _split(pair, kind, seed, *parts)
+    folder.mkdir(exist_ok=True)
+    paths.write_json(path.with_suffix(".json"), leak_report(pair, split))
+    table = pd.concat([part.assign(part=name) for part, name in zip(parts, ("valid", "test"), strict=True)])
+    temporary = path.with_name(f".{path.name}.{id(table)}")
+    table.to_parquet(temporary, index=False)
+    temporary.replace(path)
+    return split
+
+
+def split_next_item(pair: DomainPair) -> Split:
+    """The next-item split of a pair that has no folder of its own, such as `DomainPair.source_alone`."""
+    return _split(pair, "next-item", 0, *next_item(pair))
+
+
+def _split(pair: DomainPair, kind: str, seed: int, valid: pd.DataFrame, test: pd.DataFrame) -> Split:
+    both = pd.concat([valid, test])
+    ends = {"source": pair.source.counts.copy(), "target": pair.target.counts.copy()}
+    for which, column in (("source", "source_end"), ("target", "target_end")):
+        np.minimum.at(ends[which], both["user"].to_numpy(), both[column].to_numpy())
+    return Split(
+        kind=kind,
+        seed=seed,
+        valid=_questions(valid),
+        test=_questions(test),
+        source_train_end=ends["source"],
+        target_train_end=ends["target"],
+    )
+
+
+def _questions(table: pd.DataFrame) -> Questions:
+    return Questions(*(table[column].to_numpy(np.int64) for column in COLUMNS))
+
+
+def read_leak_report(folder: Path, split_name: str) -> dict[str, Any] | None:
+    """The stored report of a split, or None where the split has not been made."""
+    path = folder / "splits" / f"{split_name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
+    """Counts what could leak from the hidden events into what a model sees, event by event.
+
+    It looks at the raw times and items again instead of trusting how the split was made.
+
+    Returns:
+        {"split", "checks": [{"name", "checked", "found", "meaning"}], "notes": [sentence], "leaks": total found}.
+        `found` is None where the data does not allow the check.
+    """
+    checks: list[dict[str, Any]] = []
+    notes: list[str] = []
+    hidden_later = tied = 0
+    late = {"valid": 0, "test": 0}
+    seen_twice = trained_on = trained_late = visible_events = trained_source = 0
+    for part in ("valid", "test"):
+        questions = split.part(part)
+        for user, source_end, target_end, truth_end in zip(
+            questions.user, questions.source_end, questions.target_end, questions.truth_end, strict=True
+        ):
+            a, s = pair.target.offsets[user], pair.source.offsets[user]
+            truth = pair.target.items[a + target_end : a + truth_end]
+            seen_twice += int(np.isin(truth, pair.target.items[a : a + target_end]).sum())
+            trained_on += max(0, int(split.target_train_end[user]) - int(target_end))
+            visible_events += int(source_end)
+            trained_source += int(split.source_train_end[user])
+            if pair.source.times is not None and pair.target.times is not None:
+                now = pair.target.times[a + target_end]
+                source_times = pair.source.times[s : pair.source.offsets[user + 1]]
+                late[part] += int((source_times[:source_end] >= now).sum())
+                trained_late += int((source_times[: split.source_train_end[user]] >= now).sum())
+                hidden_later += int(len(source_times) - source_end)
+                tied += int((pair.target.times[a : a + target_end] == now).any())
+    asked = len(split.valid) + len(split.test)
+
+    def check(name: str, checked: int, found: int | None, meaning: str) -> None:
+        checks.append({"name": name, "checked": checked, "found": found, "meaning": meaning})
+
+    timed = pair.has_time
+    check(
+        "Source events from the future",
+        visible_events,
+        late["valid"] + late["test"] if timed else None,
+        "source events shown to a model at or after the hidden target event",
+    )
+    check(
+        "Source events trained on from the future",
+        trained_source,
+        trained_late if timed else None,
+        "source events in the training part at or after a hidden target event of the same user",
+    )
+    check("Hidden target events in training", asked, trained_on, "hidden events that lie inside the training part")
+    check("Truth already seen", asked, seen_twice, "hidden items that the same user's visible history contains")
+    if split.kind == "cold-user":
+        both = int(np.isin(split.valid.user, split.test.user).sum())
+        check("Users in two parts", asked, both, "users that are in validation and in test")
+        left = int(split.target_train_end[np.concatenate([split.valid.user, split.test.user])].sum())
+        check("Target events of held-out users", asked, left, "target events of held-out users left in training")
+    if timed:
+        notes.append(f"{hidden_later:,} source events were hidden because they came with or after a hidden target event.")
+        notes.append(f"{tied:,} questions share their time with a visible target event; their order is that of the file.")
+    elif pair.source.n_items:
+        notes.append("The data has no times in both domains, so whether source events came later cannot be checked.")
+    unseen = split.target_counts(pair)[1:] == 0
+    notes.append(f"{int(unseen.sum()):,} of {pair.target.n_items:,} target items do not occur in the training part.")
+    return {
+        "split": split.name,
+        "checks": checks,
+        "notes": notes,
+        "leaks": sum(c["found"] or 0 for c in checks),
+    }

@@ -1,0 +1,205 @@
+"""Two or more evaluated runs side by side, paired over users, and the sentence that follows from the numbers."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crossrec.errors import CrossrecError
+from crossrec.evaluation.metrics import METRICS
+from crossrec.evaluation.protocol import GROUPS, group_masks
+from crossrec.evaluation.statistics import Interval, mean_intervals
+
+HEADLINE = "ndcg@10"
+FEW = 30
+"""Groups with fewer users get no verdict."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One evaluated run."""
+
+    run: str
+    title: str
+    table: pd.DataFrame
+    """The per-user table of `protocol.evaluate` on the test part."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric in one group of users: the mean of a side, or its difference to the baseline."""
+
+    run: str
+    title: str
+    group: str
+    protocol: str
+    """"full" ranking or "sampled"."""
+    metric: str
+    users: int
+    value: Interval
+    baseline: str | None = None
+    """Title of the side it is compared with, for a difference."""
+    relative: float | None = None
+    """Difference over the baseline's mean."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in asdict(self).items() if k != "value"} | _plain(self.value)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Means of all sides, and differences of each later side to the first."""
+
+    means: list[Row]
+    differences: list[Row]
+
+    def mean(self, run: str, group: str = "all", metric: str = HEADLINE, protocol: str = "full") -> Row | None:
+        return _find(self.means, run, group, metric, protocol)
+
+    def difference(self, run: str, group: str = "all", metric: str = HEADLINE, protocol: str = "full") -> Row | None:
+        return _find(self.differences, run, group, metric, protocol)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "means": [row.to_dict() for row in self.means],
+            "differences": [row.to_dict() for row in self.differences],
+        }
+
+
+def compare(sides: Sequence[Side], cutoff: int = 10, seed: int = 0) -> Comparison:
+    """Compares every later side with the first one.
+
+    Means and paired differences of all metrics at one cutoff, for every group, by full ranking and by the sampled
+    protocol, each with a bootstrap interval over users.
+
+    Raises:
+        CrossrecError: the sides were not asked the same questions.
+    """
+    tables = [side.table.sort_values("user").reset_index(drop=True) for side in sides]
+    first = tables[0]
+    for side, table in zip(sides[1:], tables[1:], strict=True):
+        if not all(np.array_equal(first[c], table[c]) for c in ("user", "n_source", "n_target", "n_truth")):
+            raise CrossrecError(
+                f"{sides[0].run} and {side.run} were not tested on the same questions: compare runs of one dataset and split."
+            )
+    means, differences = [], []
+    names = [f"{metric}@{cutoff}" for metric in METRICS]
+    columns = names + [f"sampled.{name}" for name in names]
+    for group, mask in group_masks(first).items():
+        users = int(mask.sum())
+        if not users:
+            continue
+        values = [table.loc[mask, columns].to_numpy(float).T for table in tables]  # each (M, Q)
+        blocks = values + [v - values[0] for v in values[1:]]
+        # One resampling for all sides and metrics of a group: what is compared saw the same resampled users.
+        intervals = mean_intervals(np.concatenate(blocks), seed=seed)
+        for i in range(len(blocks)):
+            delta = i >= len(sides)
+            side = sides[i - len(sides) + 1] if delta else sides[i]
+            for j, column in enumerate(columns):
+                protocol, metric = ("sampled", column[8:]) if column.startswith("sampled.") else ("full", column)
+                value = intervals[i * len(columns) + j]
+                base = intervals[j].mean
+                (differences if delta else means).append(
+                    Row(
+                        side.run,
+                        side.title,
+                        group,
+                        protocol,
+                        metric,
+                        users,
+                        value,
+                        sides[0].title if delta else None,
+                        value.mean / base if delta and base else None,
+                    )
+                )
+    return Comparison(means, differences)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to "does taste carry over?" in words."""
+
+    answer: str
+    """"yes", "no", "harm" or "unknown"."""
+    headline: str
+    """One sentence that stands alone."""
+    details: list[str]
+    """What else the numbers say: cold users, simple recommenders."""
+
+
+def verdict(
+    comparison: Comparison,
+    transfer: str,
+    baseline: str,
+    simple: Sequence[str] = (),
+    source_label: str = "source",
+    target_label: str = "target",
+) -> Verdict:
+    """Puts the comparison of a transfer run with its baseline into words.
+
+    Args:
+        comparison: whose first side is the baseline.
+        transfer, baseline: run names.
+        simple: run names of simple recommenders in the comparison.
+        source_label, target_label: names of the domains.
+    """
+    main = comparison.difference(transfer, "with_source")
+    if main is None or main.users < FEW:
+        n = main.users if main else 0
+        few = f"Too few people with a {source_label} history to tell: {n} of them were tested, and {FEW} are the least."
+        return Verdict("unknown", few, [])
+    before, after = (comparison.mean(run, "with_source") for run in (baseline, transfer))
+    assert before is not None and after is not None
+    change = f"{_metric(HEADLINE)} {before.value.mean:.4f} → {after.value.mean:.4f}, {_signed(main.value)}"
+    who = f"for the {main.users:,} people with a {source_label} history"
+    if main.value.positive:
+        answer, headline = "yes", f"Yes: {source_label} taste carries over to {target_label} {who} ({change})."
+    elif main.value.negative:
+        answer, headline = "harm", f"No, transfer does harm {who} ({change})."
+    else:
+        answer, headline = "no", f"No evidence of a gain from {source_label} {who} ({change})."
+    details = []
+    cold = comparison.difference(transfer, "cold_with_source")
+    if cold is None or cold.users < FEW:
+        details.append(f"There are too few cold users with a {source_label} history to judge them apart.")
+    else:
+        word = "gain" if cold.value.positive else "lose" if cold.value.negative else "show no evidence of a gain"
+        details.append(f"Cold users with a {source_label} history ({cold.users:,}) {word}: {_signed(cold.value)}.")
+    without = comparison.difference(transfer, "without_source")
+    if without is not None and without.users >= FEW:
+        details.append(
+            f"People without a {source_label} history ({without.users:,}), for whom nothing can carry over: "
+            f"{_signed(without.value)}."
+        )
+    for run in simple:
+        row, best = comparison.mean(run, "all"), comparison.mean(transfer, "all")
+        if row is not None and best is not None and row.value.mean >= best.value.mean:
+            details.append(
+                f"{row.title} alone reaches {row.value.mean:.4f} over all users and transfer {best.value.mean:.4f}: "
+                "on this data the simple recommender is the better choice."
+            )
+    return Verdict(answer, headline, details)
+
+
+def group_title(group: str) -> str:
+    return GROUPS[group]
+
+
+def _metric(name: str) -> str:
+    return name.upper()
+
+
+def _signed(value: Interval) -> str:
+    return f"difference {value.mean:+.4f}, 95 % interval {value.low:+.4f} to {value.high:+.4f}"
+
+
+def _plain(value: Interval) -> dict[str, float | None]:
+    return {k: None if np.isnan(v) else round(v, 6) for k, v in asdict(value).items()}
+
+
+def _find(rows: list[Row], run: str, group: str, metric: str, protocol: str) -> Row | None:
+    wanted = (run, group, metric, protocol)
+    return next((r for r in rows if (r.run, r.group, r.metric, r.protocol) == wanted), None)

@@ -1,0 +1,169 @@
+"""SASRec: a causal transformer over the items that a person chose (Kang and McAuley, 2018).
+
+Departures from the paper, all measured to help: a learned start state, so that a person without history has a
+vector too; positions counted from the oldest item, so that the state after k items does not depend on what follows;
+pre-norm blocks with GELU. `norm="post"` and ReLU are the older form.
+
+B users, T time, D width, H heads, I items.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossrec.config import require
+from crossrec.data.histories import Histories
+from crossrec.models.recommender import Floats, Recommender
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class SASRecConfig:
+    dim: int = 64
+    """D, width of item vectors and states."""
+    blocks: int = 2
+    """Transformer blocks."""
+    heads: int = 1
+    """H, attention heads; must divide `dim`."""
+    dropout: float = 0.3
+    """Share of activations dropped in training, on the embedded items and inside the blocks."""
+    max_len: int = 50
+    """Last items that are looked at; older ones do not count."""
+    norm: str = "pre"
+    """"pre" normalises what enters each sublayer (steadier training), "post" its sum with the input (System A)."""
+    activation: str = "gelu"
+    """"gelu" or "relu", inside the feed-forward layer."""
+
+    def __post_init__(self) -> None:
+        require(self.dim > 0 and self.heads > 0, f"dim ({self.dim}) and heads ({self.heads}) must be positive")
+        require(self.dim % self.heads == 0, f"dim ({self.dim}) must be divisible by heads ({self.heads})")
+        require(self.blocks > 0, f"blocks ({self.blocks}) must be positive")
+        require(0 <= self.dropout < 1, f"dropout ({self.dropout}) must be in [0, 1)")
+        require(self.max_len > 0, f"max_len ({self.max_len}) must be positive")
+        require(self.norm in ("pre", "post"), f"norm ({self.norm!r}) must be 'pre' or 'post'")
+        require(self.activation in ("gelu", "relu"), f"activation ({self.activation!r}) must be 'gelu' or 'relu'")
+
+
+class Block(nn.Module):
+    """Causal self-attention and a feed-forward layer, each with a residual."""
+
+    def __init__(self, config: SASRecConfig):
+        super().__init__()
+        d = config.dim
+        self.pre, self.heads, self.p = config.norm == "pre", config.heads, config.dropout
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        act = nn.GELU() if config.activation == "gelu" else nn.ReLU()
+        self.ff = nn.Sequential(nn.Linear(d, 4 * d), act, nn.Dropout(self.p), nn.Linear(4 * d, d))
+        self.drop = nn.Dropout(self.p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D); position t sees positions 0..t."""
+        if self.pre:
+            x = x + self.drop(self.attend(self.norm1(x)))
+            return x + self.drop(self.ff(self.norm2(x)))
+        x = self.norm1(x + self.drop(self.attend(x)))
+        return self.norm2(x + self.drop(self.ff(x)))
+
+    def attend(self, x: Tensor) -> Tensor:
+        b, t, d = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)  # each (B, H, T, D/H)
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0, is_causal=True)
+        return self.out(x.transpose(1, 2).reshape(b, t, d))
+
+
+class SASRec(nn.Module):
+    """Turns item sequences into states; a state scores items by inner product with their vectors."""
+
+    def __init__(self, config: SASRecConfig, n_items: int):
+        super().__init__()
+        self.config, self.n_items = config, n_items
+        d = config.dim
+        self.item = nn.Embedding(n_items + 1, d, padding_idx=0)
+        self.position = nn.Embedding(config.max_len + 1, d)  # row 0 is the start state
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(d) if config.norm == "pre" else nn.Identity()
+        self.drop = nn.Dropout(config.dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        with torch.no_grad():
+            self.item.weight[0] = 0
+
+    def forward(self, items: Tensor) -> Tensor:
+        """States after 0, 1, ..., T items.
+
+        Args:
+            items: (B, T) right-padded with 0, T <= max_len. Padding comes last, so causality alone hides it.
+
+        Returns:
+            (B, T+1, D); states after the end of a row's items are meaningless.
+        """
+        x = F.pad(self.item(items), (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]  # (B, T+1, D)
+        x = self.drop(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def last(self, items: Tensor) -> Tensor:
+        """(B, T) left-padded -> (B, D), the state after all (at most the last `max_len`) of each row's items."""
+        right, length = right_pad(items[:, -self.config.max_len :])
+        return self(right)[torch.arange(len(items), device=items.device), length]  # type: ignore[no-any-return]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., D) -> (..., I+1)."""
+        return states @ self.item.weight.T
+
+
+def right_pad(items: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns left-padded rows (B, T) into right-padded ones, without columns that are all padding; and lengths (B,)."""
+    length = (items > 0).sum(1)
+    width = int(length.max()) if items.numel() else 0
+    shift = torch.arange(width, device=items.device) + items.shape[1] - length[:, None]
+    return (items.gather(1, shift.clamp(max=items.shape[1] - 1)) * (shift < items.shape[1]), length) if width else (items[:, :0], length)
+
+
+class SASRecRecommender(Recommender):
+    """Scores by SASRec on the target domain alone: the baseline that transfer has to beat."""
+
+    kind: ClassVar[str] = "sasrec"
+
+    def __init__(self, model: SASRec):
+        self.model = model.eval()
+        self.n_items = model.n_items
+
+    @torch.inference_mode()
+    def score(self, histories: Histories) -> Floats:
+        self.model.eval()
+        device = self.model.item.weight.device
+        scores = self.model.logits(self.model.last(torch.from_numpy(histories.target).to(device)))
+        scores[:, 0] = -torch.inf
+        return scores.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        return {"config": vars(self.model.config)}, weights_of(self.model)
+
+    @classmethod
+    def from_state(cls, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+        model = SASRec(SASRecConfig(**about["config"]), about["n_items"])
+        return cls(with_weights(model, arrays))
+
+
+def weights_of(model: nn.Module) -> dict[str, NDArray[Any]]:
+    """The weights of a model as arrays on the CPU."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+
+
+def with_weights(model: M, arrays: dict[str, NDArray[Any]]) -> M:
+    """Fills a model with the arrays of `weights_of` and returns it."""
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    return model

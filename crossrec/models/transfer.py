@@ -1,0 +1,101 @@
+"""SASRec on the target domain with a bridge from SASRec on the source domain."""
+
+from typing import Any, ClassVar, Self
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crossrec.data.histories import Histories
+from crossrec.models.bridge import Bridge, BridgeConfig
+from crossrec.models.recommender import Floats, Recommender
+from crossrec.models.sasrec import SASRec, SASRecConfig, weights_of, with_weights
+
+
+class TransferSASRec(nn.Module):
+    """A target SASRec whose every state, the start state too, is fused with the person's source vector.
+
+    The source vector of a state is the last hidden state of the frozen source model over the source items that came
+    before, so that training and testing ask the same question.
+    """
+
+    def __init__(self, config: SASRecConfig, bridge: BridgeConfig, n_items: int, source_dim: int):
+        super().__init__()
+        self.sequence = SASRec(config, n_items)
+        self.bridge = Bridge(bridge, source_dim, config.dim)
+
+    def forward(self, items: Tensor, source: Tensor, present: Tensor) -> Tensor:
+        """Fused states.
+
+        Args:
+            items: (B, T) right-padded target items.
+            source: (B, T+1, S) source vector at each state.
+            present: (B, T+1) bool, False where the person had no source event yet.
+
+        Returns:
+            (B, T+1, D)
+        """
+        return self.bridge(self.sequence(items), source, present)  # type: ignore[no-any-return]
+
+
+class TransferRecommender(Recommender):
+    """Scores by the target sequence and the bridged source sequence; without source events by the former alone."""
+
+    kind: ClassVar[str] = "transfer-sasrec"
+
+    def __init__(self, model: TransferSASRec, source_model: SASRec, bridge_config: BridgeConfig):
+        self.model, self.source_model = model.eval(), source_model.eval()
+        self.bridge_config = bridge_config
+        self.n_items = model.sequence.n_items
+
+    @torch.inference_mode()
+    def score(self, histories: Histories) -> Floats:
+        self.model.eval()
+        scores = self.model.sequence.logits(self.states(histories))
+        scores[:, 0] = -torch.inf
+        return scores.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def states(self, histories: Histories) -> Tensor:
+        """(B, D) fused states of B people."""
+        h, source, present = self._parts(histories)
+        return self.model.bridge(h, source, present)  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def source_share(self, histories: Histories) -> NDArray[Any]:
+        """(B,) mean over dimensions of 1 - g, how far the gate lets the source in; 0 without source events.
+
+        NaN for a bridge that has no gate.
+        """
+        self.model.eval()
+        h, source, present = self._parts(histories)
+        if self.model.bridge.fusion != "gate":
+            return torch.full((len(histories),), torch.nan).numpy()
+        share = 1 - self.model.bridge.gate(h, self.model.bridge.mlp(source)).mean(-1)
+        return torch.where(present, share, 0.0).cpu().numpy()
+
+    def _parts(self, histories: Histories) -> tuple[Tensor, Tensor, Tensor]:
+        device = self.model.sequence.item.weight.device
+        target = torch.from_numpy(histories.target).to(device)
+        source = torch.from_numpy(histories.source).to(device)
+        return self.model.sequence.last(target), self.source_model.last(source), (source > 0).any(1)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        about = {
+            "config": vars(self.model.sequence.config),
+            "bridge": vars(self.bridge_config),
+            "source_config": vars(self.source_model.config),
+            "source_items": self.source_model.n_items,
+        }
+        arrays = {f"target.{k}": v for k, v in weights_of(self.model).items()}
+        return about, arrays | {f"source.{k}": v for k, v in weights_of(self.source_model).items()}
+
+    @classmethod
+    def from_state(cls, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
+        source_config, bridge = SASRecConfig(**about["source_config"]), BridgeConfig(**about["bridge"])
+        model = TransferSASRec(SASRecConfig(**about["config"]), bridge, about["n_items"], source_config.dim)
+        source = SASRec(source_config, about["source_items"])
+
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            return {k.removeprefix(name): v for k, v in arrays.items() if k.startswith(name)}
+
+        return cls(with_weights(model, part("target.")), with_weights(source, part("source.")), bridge)

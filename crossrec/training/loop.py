@@ -1,0 +1,145 @@
+"""The one training loop, on Accelerate: one CPU, one GPU or many processes run the same lines."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from crossrec.config import require
+from crossrec.errors import CrossrecError
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    epochs: int = 60
+    """Most passes over the training part; early stopping usually ends sooner."""
+    batch_size: int = 128
+    """Windows a step."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    beta2: float = 0.98
+    """Adam's second moment decay; the SASRec paper's value."""
+    warmup: int = 0
+    """Steps over which the learning rate rises from 0."""
+    patience: int = 10
+    """Epochs without a better validation score before training stops."""
+    validate_every: int = 1
+    """Epochs between two validations."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "validate_every"):
+            require(getattr(self, name) > 0, f"{name} ({getattr(self, name)}) must be positive")
+        require(self.lr > 0, f"lr ({self.lr}) must be positive")
+        require(self.weight_decay >= 0, f"weight_decay ({self.weight_decay}) must not be negative")
+        require(0 < self.beta2 < 1, f"beta2 ({self.beta2}) must be in (0, 1)")
+        require(self.warmup >= 0, f"warmup ({self.warmup}) must not be negative")
+
+
+@dataclass
+class Fitted:
+    """What a training came to; the model holds the weights of the best epoch."""
+
+    best_epoch: int
+    best_score: float
+    epochs: int
+    seconds: float
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Iterable[Any]],
+    steps: int,
+    loss: Callable[[nn.Module, Any], dict[str, Tensor]],
+    validate: Callable[[], dict[str, float]],
+    monitor: str,
+    config: LoopConfig,
+    on_event: OnEvent = lambda event: None,
+) -> Fitted:
+    """Trains until the validation score has stopped rising, and leaves the best weights in the model.
+
+    Args:
+        model: trained in place.
+        batches: epoch number (from 1) -> its batches, `steps` of them.
+        steps: batches an epoch.
+        loss: (model, batch) -> named losses; "loss" is the one that is minimised, the others are reported.
+        validate: scores the model as it is; higher is better.
+        monitor: which validation score decides.
+        config: how long and how fast.
+        on_event: gets {"event": "epoch", "epoch", "epochs", "losses", "valid", "best", "seconds", "eta"} after each
+            epoch and {"event": "step", "epoch", "step", "steps", "loss"} about once a second.
+
+    Raises:
+        CrossrecError: the loss is no longer a finite number.
+    """
+    accelerator = Accelerator()
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.lr,
+        betas=(0.9, config.beta2),
+        fused=True,
+    )
+    warm = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (config.warmup + 1)))
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    started = told = time.monotonic()
+    fitted = Fitted(best_epoch=0, best_score=float("-inf"), epochs=0, seconds=0.0)
+    best: dict[str, Tensor] = {}
+    for epoch in range(1, config.epochs + 1):
+        wrapped.train()
+        sums: dict[str, Tensor] = {}
+        for step, batch in enumerate(batches(epoch), start=1):
+            parts = loss(wrapped, batch)
+            optimizer.zero_grad()
+            accelerator.backward(parts["loss"])
+            optimizer.step()
+            warm.step()
+            for name, value in parts.items():
+                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+            if time.monotonic() - told > 1.0:
+                told = time.monotonic()
+                on_event({"event": "step", "epoch": epoch, "step": step, "steps": steps, "loss": _number(parts["loss"])})
+        losses = {name: _number(value) / steps for name, value in sums.items()}
+        if not all(torch.isfinite(torch.tensor(list(losses.values())))):
+            raise CrossrecError(f"The loss of epoch {epoch} is not a finite number: lower the learning rate (lr {config.lr}).")
+        fitted.epochs = epoch
+        if epoch % config.validate_every and epoch != config.epochs:
+            continue
+        model.eval()
+        valid = validate()
+        if valid[monitor] > fitted.best_score:
+            fitted.best_score, fitted.best_epoch = valid[monitor], epoch
+            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        spent = time.monotonic() - started
+        event = {
+            "event": "epoch",
+            "epoch": epoch,
+            "epochs": config.epochs,
+            "losses": losses,
+            "valid": valid,
+            "monitor": monitor,
+            "best": fitted.best_epoch,
+            "seconds": round(spent, 2),
+            "eta": round(spent / epoch * (config.epochs - epoch), 1),
+        }
+        fitted.history.append(event)
+        on_event(event)
+        if epoch - fitted.best_epoch >= config.patience:
+            break
+    model.load_state_dict(best)
+    model.eval()
+    fitted.seconds = time.monotonic() - started
+    return fitted
+
+
+def _number(value: Tensor) -> float:
+    return float(value.detach())

@@ -51,7 +51,7 @@ class DemoConfig:
     """The same seed gives the same bytes."""
     overlap: float = 0.85
     """Share of people in both domains; of the others, 60 % are in Screen only and 40 % in Sound only."""
-    taste_strength: float = 2.3
+    taste_strength: float = 3.0
     """Standard deviation of the taste term of the log choice weights over random items."""
     sequence_strength: float = 1.0
     """Multiplies the log weights for what follows what; 0 makes the order of events meaningless."""

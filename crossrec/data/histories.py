@@ -58,4 +58,8 @@ def windows(items: NDArray[np.int32], starts: Ints, ends: Ints, longest: int | N
         width = min(width, longest)
     at = ends[:, None] + np.arange(-width, 0)
     inside = at >= starts[:, None]
-    return np.where(inside, items[np.where(inside, at, 0)], 0).astype(np.int64) if width else np.zeros((len(ends), 0), np.int64)
+    return (
+        np.where(inside, items[np.where(inside, at, 0)], 0).astype(np.int64)
+        if width
+        else np.zeros((len(ends), 0), np.int64)
+    )

@@ -187,7 +187,8 @@ class DomainPair:
             if row:
                 return int(row[0])
             close = con.execute(
-                "select user_id from read_parquet(?) order by jaro_winkler_similarity(user_id, ?) desc, user_id limit 3",
+                "select user_id from read_parquet(?) "
+                "order by jaro_winkler_similarity(user_id, ?) desc, user_id limit 3",
                 [path, user_id[:200]],
             ).fetchall()
         raise CrossrecError(

@@ -234,8 +234,12 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
         left = int(split.target_train_end[np.concatenate([split.valid.user, split.test.user])].sum())
         check("Target events of held-out users", asked, left, "target events of held-out users left in training")
     if timed:
-        notes.append(f"{hidden_later:,} source events were hidden because they came with or after a hidden target event.")
-        notes.append(f"{tied:,} questions share their time with a visible target event; their order is that of the file.")
+        notes.append(
+            f"{hidden_later:,} source events were hidden because they came with or after a hidden target event."
+        )
+        notes.append(
+            f"{tied:,} questions share their time with a visible target event; their order is that of the file."
+        )
     elif pair.source.n_items:
         notes.append("The data has no times in both domains, so whether source events came later cannot be checked.")
     unseen = split.target_counts(pair)[1:] == 0

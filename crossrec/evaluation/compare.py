@@ -82,9 +82,11 @@ def compare(sides: Sequence[Side], cutoff: int = 10, seed: int = 0) -> Compariso
     for side, table in zip(sides[1:], tables[1:], strict=True):
         if not all(np.array_equal(first[c], table[c]) for c in ("user", "n_source", "n_target", "n_truth")):
             raise CrossrecError(
-                f"{sides[0].run} and {side.run} were not tested on the same questions: compare runs of one dataset and split."
+                f"{sides[0].run} and {side.run} were not tested on the same questions: compare runs of one dataset "
+                "and split."
             )
-    means, differences = [], []
+    means: list[Row] = []
+    differences: list[Row] = []
     names = [f"{metric}@{cutoff}" for metric in METRICS]
     columns = names + [f"sampled.{name}" for name in names]
     for group, mask in group_masks(first).items():

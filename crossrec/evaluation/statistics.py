@@ -50,7 +50,5 @@ def mean_intervals(values: NDArray[np.float64], seed: int = 0, resamples: int = 
         batch=max(1, 4_000_000 // values.size),
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return [
-        Interval(float(m), float(lo), float(hi))
-        for m, lo, hi in zip(values.mean(axis=1), found.low, found.high, strict=True)
-    ]
+    low, high = np.atleast_1d(found.low), np.atleast_1d(found.high)
+    return [Interval(*map(float, row)) for row in zip(values.mean(axis=1), low, high, strict=True)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from crossrec.config import require
 
 FUSIONS = ("gate", "add", "concat")
+POOLS = ("last", "mean")
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,19 @@ class BridgeConfig:
     """"gate" (a learned mixture per dimension), "add", or "concat" (a linear layer over both)."""
     bridge_hidden: int = 128
     """Width of the bridge's hidden layer."""
-    bridge_dropout: float = 0.1
+    bridge_dropout: float = 0.5
     """Share of the bridge's hidden units dropped in training."""
+    source_dropout: float = 0.2
+    """Share of the training windows whose source vectors are withheld, so that the sequence alone stays good too."""
+    source_pool: str = "mean"
+    """Source vector: the "last" state of the source model (System A), or the "mean" of its states so far."""
 
     def __post_init__(self) -> None:
         require(self.fusion in FUSIONS, f"fusion ({self.fusion!r}) must be one of {', '.join(FUSIONS)}")
         require(self.bridge_hidden > 0, f"bridge_hidden ({self.bridge_hidden}) must be positive")
         require(0 <= self.bridge_dropout < 1, f"bridge_dropout ({self.bridge_dropout}) must be in [0, 1)")
+        require(0 <= self.source_dropout < 1, f"source_dropout ({self.source_dropout}) must be in [0, 1)")
+        require(self.source_pool in POOLS, f"source_pool ({self.source_pool!r}) must be one of {', '.join(POOLS)}")
 
 
 class Bridge(nn.Module):

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
 from crossrec.data.histories import Histories, Ints
@@ -13,20 +14,22 @@ from crossrec.models.recommender import Floats, Recommender
 class LinearMap(Recommender):
     """Ridge regression from source sets to target sets, solved in the dual, plus a popularity prior.
 
-    W = (Xs' Xs + lambda I)^-1 Xs' Xt over N training people with both domains; in the dual
-    scores = x Xs' (Xs Xs' + lambda I)^-1 Xt, so that the cost is N^3 and not I^3. It sees source items only: what a
-    person has in the target domain does not change the scores.
+    W = (Xs' Xs + lambda I)^-1 Xs' Xt over N training people with both domains. In the dual
+    scores = x Xs' (Xs Xs' + lambda I)^-1 Xt, so that the cost is N^3 and not I^3, and what is kept is (N, N) and two
+    sparse tables. It sees source items only: what a person has in the target domain does not change the scores.
     """
 
     kind: ClassVar[str] = "linear-map"
 
-    def __init__(self, weights: Floats, popularity: Floats):
-        """weights: (I_source+1, I+1); popularity: (I+1,) the prior that is added."""
-        self.weights, self.popularity = weights, popularity
-        self.n_items = weights.shape[1] - 1
+    def __init__(self, source: csr_array, target: csr_array, inverse: Floats, popularity: Floats):
+        """source: (N, I_source+1) 0/1; target: (N, I+1) 0/1; inverse: (N, N); popularity: (I+1,) the prior's scores."""
+        self.source, self.target, self.inverse, self.popularity = source, target, inverse, popularity
+        self.n_items = target.shape[1] - 1
 
     @classmethod
-    def fit(cls, source: csr_array, target: csr_array, counts: Ints, ridge: float = 400.0, prior: float = 0.003) -> Self:
+    def fit(
+        cls, source: csr_array, target: csr_array, counts: Ints, ridge: float = 400.0, prior: float = 0.003
+    ) -> Self:
         """Solves for the weights.
 
         Args:
@@ -36,22 +39,31 @@ class LinearMap(Recommender):
             ridge: lambda.
             prior: weight of log(1 + counts).
         """
-        gram = (source @ source.T).toarray() + ridge * np.eye(source.shape[0])
-        dual = np.linalg.solve(gram, target.toarray())
-        return cls((source.T @ dual).astype(np.float32), (prior * np.log1p(counts)).astype(np.float32))
+        gram = (source @ source.T).toarray().astype(np.float32)
+        gram[np.diag_indices_from(gram)] += ridge
+        inverse = cho_solve(cho_factor(gram, overwrite_a=True), np.eye(len(gram), dtype=np.float32), overwrite_b=True)
+        return cls(source, target, np.asarray(inverse, np.float32), (prior * np.log1p(counts)).astype(np.float32))
 
     def score(self, histories: Histories) -> Floats:
-        scores = sets(histories.source, self.weights.shape[0]) @ self.weights + self.popularity
-        scores = np.ascontiguousarray(scores, np.float32)
+        alike = (sets(histories.source, self.source.shape[1]) @ self.source.T).toarray()  # (B, N) items in common
+        scores = np.ascontiguousarray((alike @ self.inverse) @ self.target + self.popularity, np.float32)
         scores[:, 0] = -np.inf
         return scores
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        return {}, {"weights": self.weights, "popularity": self.popularity}
+        arrays: dict[str, NDArray[Any]] = {"inverse": self.inverse, "popularity": self.popularity}
+        for name, table in (("source", self.source), ("target", self.target)):
+            arrays |= {f"{name}.indices": table.indices, f"{name}.indptr": table.indptr}
+        return {"source_items": self.source.shape[1] - 1}, arrays
 
     @classmethod
     def from_state(cls, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        return cls(arrays["weights"], arrays["popularity"])
+        def table(name: str, width: int) -> csr_array:
+            indices, indptr = arrays[f"{name}.indices"], arrays[f"{name}.indptr"]
+            return csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, width))
+
+        source, target = table("source", about["source_items"] + 1), table("target", about["n_items"] + 1)
+        return cls(source, target, arrays["inverse"], arrays["popularity"])
 
 
 def sets(items: Ints, width: int) -> csr_array:

@@ -2,7 +2,7 @@
 
 | loss | negatives | prefer it when |
 |---|---|---|
-| `cross_entropy` | all I items | the catalogue is small enough for a (P, I) matrix: it needs no sampling and ranks best |
+| `cross_entropy` | all I items | the catalogue is small: no sampling, and it ranks best |
 | `sampled_softmax` | N, shared by the batch | the catalogue is large: one small matrix product replaces the big one |
 | `gbce` | N, shared | a sigmoid loss is wanted without the overconfidence that few negatives cause |
 | `bce` | N a position | comparing with the original SASRec; it ranks worst |
@@ -25,7 +25,7 @@ def cross_entropy(states: Tensor, items: Tensor, target: Tensor) -> Tensor:
         items: (I+1, D) item vectors; row 0, padding, is left out.
         target: (P,) the next items, 1..I.
     """
-    return _LinearCrossEntropy.apply(states, items[1:], target - 1)  # type: ignore[no-any-return]
+    return _LinearCrossEntropy.apply(states, items[1:], target - 1)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -52,7 +52,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total / positions
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_states, grad_items = ctx.saved_tensors
         return grad * grad_states, grad * grad_items, None
 

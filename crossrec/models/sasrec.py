@@ -39,6 +39,10 @@ class SASRecConfig:
     """"pre" normalises what enters each sublayer (steadier training), "post" its sum with the input (System A)."""
     activation: str = "gelu"
     """"gelu" or "relu", inside the feed-forward layer."""
+    temperature: float = 0.2
+    """Scores are cosines divided by this; 0 stands for plain inner products."""
+    popularity: bool = True
+    """Whether items have a learned bias, which starts at the log of their popularity: vectors need not learn it."""
 
     def __post_init__(self) -> None:
         require(self.dim > 0 and self.heads > 0, f"dim ({self.dim}) and heads ({self.heads}) must be positive")
@@ -47,6 +51,7 @@ class SASRecConfig:
         require(0 <= self.dropout < 1, f"dropout ({self.dropout}) must be in [0, 1)")
         require(self.max_len > 0, f"max_len ({self.max_len}) must be positive")
         require(self.norm in ("pre", "post"), f"norm ({self.norm!r}) must be 'pre' or 'post'")
+        require(self.temperature >= 0, f"temperature ({self.temperature}) must not be negative")
         require(self.activation in ("gelu", "relu"), f"activation ({self.activation!r}) must be 'gelu' or 'relu'")
 
 
@@ -79,9 +84,10 @@ class Block(nn.Module):
 
 
 class SASRec(nn.Module):
-    """Turns item sequences into states; a state scores items by inner product with their vectors."""
+    """Turns item sequences into states; a state scores items by their vectors' cosine with it, and their bias."""
 
-    def __init__(self, config: SASRecConfig, n_items: int):
+    def __init__(self, config: SASRecConfig, n_items: int, counts: NDArray[np.int64] | None = None):
+        """counts: (I+1,) training events of each item, where the bias starts; needed only for training."""
         super().__init__()
         self.config, self.n_items = config, n_items
         d = config.dim
@@ -90,6 +96,9 @@ class SASRec(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(d) if config.norm == "pre" else nn.Identity()
         self.drop = nn.Dropout(config.dropout)
+        if config.popularity:
+            log = torch.zeros(n_items + 1) if counts is None else torch.from_numpy(np.log1p(counts)).float()
+            self.bias = nn.Parameter(log - log[1:].mean())
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -112,16 +121,40 @@ class SASRec(nn.Module):
         x = self.drop(x)
         for block in self.blocks:
             x = block(x)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x)
 
     def last(self, items: Tensor) -> Tensor:
         """(B, T) left-padded -> (B, D), the state after all (at most the last `max_len`) of each row's items."""
+        states, length = self._states(items)
+        return states[torch.arange(len(items), device=items.device), length]
+
+    def mean(self, items: Tensor) -> Tensor:
+        """(B, T) left-padded -> (B, D), the mean of the states after 1, 2, ... of each row's items; 0 without items."""
+        states, length = self._states(items)
+        at = torch.arange(states.shape[1], device=items.device)
+        inside = (at > 0) & (at <= length[:, None])  # (B, T+1)
+        return (states * inside[..., None]).sum(1) / length.clamp(min=1)[:, None]
+
+    def _states(self, items: Tensor) -> tuple[Tensor, Tensor]:
         right, length = right_pad(items[:, -self.config.max_len :])
-        return self(right)[torch.arange(len(items), device=items.device), length]  # type: ignore[no-any-return]
+        return self(right), length
+
+    def scorers(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """What is multiplied to score: states (..., E) and items (I+1, E), bias and temperature worked in."""
+        items = self.item.weight
+        if self.config.temperature:
+            # Half of the temperature on either side would do as well; on the states it costs less.
+            states = F.normalize(states, dim=-1) / self.config.temperature
+            items = F.normalize(items, dim=-1, eps=1e-6)
+        if self.config.popularity:
+            states = torch.cat([states, torch.ones_like(states[..., :1])], dim=-1)
+            items = torch.cat([items, self.bias[:, None]], dim=1)
+        return states, items
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., D) -> (..., I+1)."""
-        return states @ self.item.weight.T
+        states, items = self.scorers(states)
+        return states @ items.T
 
 
 def right_pad(items: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +162,11 @@ def right_pad(items: Tensor) -> tuple[Tensor, Tensor]:
     length = (items > 0).sum(1)
     width = int(length.max()) if items.numel() else 0
     shift = torch.arange(width, device=items.device) + items.shape[1] - length[:, None]
-    return (items.gather(1, shift.clamp(max=items.shape[1] - 1)) * (shift < items.shape[1]), length) if width else (items[:, :0], length)
+    return (
+        (items.gather(1, shift.clamp(max=items.shape[1] - 1)) * (shift < items.shape[1]), length)
+        if width
+        else (items[:, :0], length)
+    )
 
 
 class SASRecRecommender(Recommender):
@@ -147,7 +184,7 @@ class SASRecRecommender(Recommender):
         device = self.model.item.weight.device
         scores = self.model.logits(self.model.last(torch.from_numpy(histories.target).to(device)))
         scores[:, 0] = -torch.inf
-        return scores.float().cpu().numpy()  # type: ignore[no-any-return]
+        return scores.float().cpu().numpy()
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         return {"config": vars(self.model.config)}, weights_of(self.model)

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -19,9 +20,17 @@ class TransferSASRec(nn.Module):
     before, so that training and testing ask the same question.
     """
 
-    def __init__(self, config: SASRecConfig, bridge: BridgeConfig, n_items: int, source_dim: int):
+    def __init__(
+        self,
+        config: SASRecConfig,
+        bridge: BridgeConfig,
+        n_items: int,
+        source_dim: int,
+        counts: NDArray[np.int64] | None = None,
+    ):
+        """counts: (I+1,) training events of each target item, where the bias starts; needed only for training."""
         super().__init__()
-        self.sequence = SASRec(config, n_items)
+        self.sequence = SASRec(config, n_items, counts)
         self.bridge = Bridge(bridge, source_dim, config.dim)
 
     def forward(self, items: Tensor, source: Tensor, present: Tensor) -> Tensor:
@@ -35,7 +44,12 @@ class TransferSASRec(nn.Module):
         Returns:
             (B, T+1, D)
         """
-        return self.bridge(self.sequence(items), source, present)  # type: ignore[no-any-return]
+        return self.bridge(self.sequence(items), source, present)
+
+
+def source_state(model: SASRec, items: Tensor, config: BridgeConfig) -> Tensor:
+    """(B, T) left-padded source items -> (B, S), the vector that the bridge gets."""
+    return model.mean(items) if config.source_pool == "mean" else model.last(items)
 
 
 class TransferRecommender(Recommender):
@@ -53,12 +67,12 @@ class TransferRecommender(Recommender):
         self.model.eval()
         scores = self.model.sequence.logits(self.states(histories))
         scores[:, 0] = -torch.inf
-        return scores.float().cpu().numpy()  # type: ignore[no-any-return]
+        return scores.float().cpu().numpy()
 
     def states(self, histories: Histories) -> Tensor:
         """(B, D) fused states of B people."""
         h, source, present = self._parts(histories)
-        return self.model.bridge(h, source, present)  # type: ignore[no-any-return]
+        return self.model.bridge(h, source, present)
 
     @torch.inference_mode()
     def source_share(self, histories: Histories) -> NDArray[Any]:
@@ -77,7 +91,11 @@ class TransferRecommender(Recommender):
         device = self.model.sequence.item.weight.device
         target = torch.from_numpy(histories.target).to(device)
         source = torch.from_numpy(histories.source).to(device)
-        return self.model.sequence.last(target), self.source_model.last(source), (source > 0).any(1)
+        return (
+            self.model.sequence.last(target),
+            source_state(self.source_model, source, self.bridge_config),
+            (source > 0).any(1),
+        )
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         about = {

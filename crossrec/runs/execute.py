@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from crossrec.config import from_dict
-from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Split, open_split, split_next_item
 from crossrec.errors import CrossrecError
@@ -51,7 +50,7 @@ def train(
             folder says so.
     """
     recipe = find_recipe(recipe_name)
-    config = from_dict(recipe.config, settings or {})
+    config: Any = from_dict(recipe.config, settings or {})
     pair = DomainPair.open(dataset)
     if recipe.domain == "source" or recipe.needs_source:
         _require_source(pair)
@@ -124,7 +123,9 @@ def load(run: Run) -> tuple[Recommender, DomainPair, Split]:
     config = run.config()
     pair = DomainPair.open(config["dataset"])
     if pair.meta["hash"] != config["dataset_hash"]:
-        raise CrossrecError(f"The dataset {pair.name!r} is not the one that run {run.name!r} was trained on: train again.")
+        raise CrossrecError(
+            f"The dataset {pair.name!r} is not the one that run {run.name!r} was trained on: train again."
+        )
     split = open_split(pair, config["split"]["kind"], config["split"]["seed"])
     return Recommender.load(run.recommender), *view(find_recipe(config["recipe"]), pair, split)
 
@@ -142,14 +143,6 @@ def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Sp
         return pair, split
     alone = pair.source_alone(split.source_train_end)
     return alone, split_next_item(alone)
-
-
-def histories_of(recipe: Recipe, pair: DomainPair, user: int) -> Histories:
-    """All that is known of one user, seen from a recipe's domain; `pair` as `view` gives it."""
-    import numpy as np
-
-    row = np.array([user])
-    return pair.histories(row, pair.source.counts[row], pair.target.counts[row])
 
 
 def _require_source(pair: DomainPair) -> None:

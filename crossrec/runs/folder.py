@@ -33,17 +33,17 @@ class Run:
         return self.folder.name
 
     def config(self) -> dict[str, Any]:
-        return paths.read_json(self.folder / "config.json")  # type: ignore[no-any-return]
+        return paths.read_json(self.folder / "config.json")
 
     def status(self) -> dict[str, Any]:
-        return paths.read_json(self.folder / "status.json")  # type: ignore[no-any-return]
+        return paths.read_json(self.folder / "status.json")
 
     @property
     def finished(self) -> bool:
         return self.status()["state"] == "finished"
 
     def metrics(self) -> dict[str, Any]:
-        return paths.read_json(self.folder / "metrics.json")  # type: ignore[no-any-return]
+        return paths.read_json(self.folder / "metrics.json")
 
     def per_user(self) -> pd.DataFrame:
         """The per-user table of the test part.
@@ -139,7 +139,11 @@ def list_runs(dataset: str | None = None, recipe: str | None = None, finished: b
     for path in paths.runs().glob("[!.]*/config.json"):
         run = Run(path.parent)
         config = run.config()
-        if dataset in (None, config["dataset"]) and recipe in (None, config["recipe"]) and (not finished or run.finished):
+        if (
+            dataset in (None, config["dataset"])
+            and recipe in (None, config["recipe"])
+            and (not finished or run.finished)
+        ):
             found.append((config["created"], run.name, run))
     return [run for _, _, run in sorted(found, key=lambda x: x[:2], reverse=True)]
 

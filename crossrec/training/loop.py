@@ -107,10 +107,14 @@ def fit(
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
             if time.monotonic() - told > 1.0:
                 told = time.monotonic()
-                on_event({"event": "step", "epoch": epoch, "step": step, "steps": steps, "loss": _number(parts["loss"])})
+                on_event(
+                    {"event": "step", "epoch": epoch, "step": step, "steps": steps, "loss": _number(parts["loss"])}
+                )
         losses = {name: _number(value) / steps for name, value in sums.items()}
         if not all(torch.isfinite(torch.tensor(list(losses.values())))):
-            raise CrossrecError(f"The loss of epoch {epoch} is not a finite number: lower the learning rate (lr {config.lr}).")
+            raise CrossrecError(
+                f"The loss of epoch {epoch} is not a finite number: lower the learning rate (lr {config.lr})."
+            )
         fitted.epochs = epoch
         if epoch % config.validate_every and epoch != config.epochs:
             continue

@@ -19,7 +19,7 @@ from crossrec.models.linear import LinearMap, sets
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.simple import Popularity
-from crossrec.models.transfer import TransferRecommender, TransferSASRec
+from crossrec.models.transfer import TransferRecommender, TransferSASRec, source_state
 from crossrec.training.batches import Batch, Negatives, SequenceBatches
 from crossrec.training.loop import Fitted, LoopConfig, OnEvent, fit
 
@@ -46,6 +46,8 @@ class LossConfig:
 CLASSIC = {
     "norm": "post",
     "activation": "relu",
+    "temperature": 0.0,
+    "popularity": False,
     "dim": 64,
     "blocks": 2,
     "heads": 2,
@@ -60,7 +62,13 @@ CLASSIC = {
     "epochs": 20,
     "patience": 20,
 }
-CLASSIC_BRIDGE = {"fusion": "gate", "bridge_hidden": 128, "bridge_dropout": 0.1}
+CLASSIC_BRIDGE = {
+    "fusion": "gate",
+    "bridge_hidden": 128,
+    "bridge_dropout": 0.1,
+    "source_dropout": 0.0,
+    "source_pool": "last",
+}
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,8 @@ class LinearMapConfig:
     """lambda of the ridge regression; larger trusts the data less."""
     prior: float = 0.003
     """Weight of log(1 + popularity) that is added to the scores."""
-    max_users: int = 20_000
-    """Most overlap users that are solved for; the cost grows with their number cubed. More are sampled with the seed."""
+    max_users: int = 8_000
+    """Most overlap users that are solved for; the cost grows with their cube. Of more, a seeded sample is taken."""
 
     def __post_init__(self) -> None:
         require(self.ridge > 0, f"ridge ({self.ridge}) must be positive")
@@ -161,13 +169,13 @@ def _linear_map(job: Job) -> tuple[Recommender, None]:
 def _sasrec(job: Job) -> tuple[Recommender, Fitted]:
     config: SequenceConfig = job.config
     with seeded(job.seed):
-        model = SASRec(config.sasrec, job.pair.target.n_items)
+        model = SASRec(config.sasrec, job.pair.target.n_items, job.split.target_counts(job.pair))
         batches = _batches(job)
         criterion = NextItemLoss(config, job)
 
         def loss(net: nn.Module, batch: Batch) -> dict[str, Tensor]:
             batch = batch.to(model.item.weight.device)
-            return criterion(net(batch.items), model.item.weight, batch)
+            return criterion(model, net(batch.items), batch)
 
         recommender = SASRecRecommender(model)
         fitted = fit(
@@ -182,16 +190,19 @@ def _transfer(job: Job) -> tuple[Recommender, Fitted]:
     if source_model is None:
         raise CrossrecError("transfer-sasrec needs a trained source model: run `crossrec train-source` first.")
     with seeded(job.seed):
-        model = TransferSASRec(config.sasrec, config.bridge, job.pair.target.n_items, source_model.config.dim)
+        counts = job.split.target_counts(job.pair)
+        model = TransferSASRec(config.sasrec, config.bridge, job.pair.target.n_items, source_model.config.dim, counts)
         batches = _batches(job)
         criterion = NextItemLoss(config, job)
-        vectors, row = source_vectors(job.pair, job.split, source_model)
+        vectors, row = source_vectors(job.pair, job.split, source_model, config.bridge)
 
         def loss(net: nn.Module, batch: Batch) -> dict[str, Tensor]:
             rows = row[batch.events]
+            if config.source_dropout:
+                rows = rows * (torch.rand(len(rows), 1) >= config.source_dropout)
             batch = batch.to(model.sequence.item.weight.device)
             states = net(batch.items, vectors[rows].to(batch.items.device), (rows > 0).to(batch.items.device))
-            return criterion(states, model.sequence.item.weight, batch)
+            return criterion(model.sequence, states, batch)
 
         recommender = TransferRecommender(model, source_model, config.bridge)
         fitted = fit(
@@ -249,10 +260,11 @@ class NextItemLoss:
         train = job.pair.target.first(job.split.target_train_end)
         self.negatives = Negatives(self.n_items, train, job.seed)
 
-    def __call__(self, states: Tensor, items: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """states (B, T+1, D), items (I+1, D) -> {"loss"}, the mean over the positions that have a target."""
+    def __call__(self, model: SASRec, states: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """states (B, T+1, D) of a model -> {"loss"}, the mean over the positions that have a target."""
         ask = batch.targets > 0
-        states, target = states[ask], batch.targets[ask]  # (P, D), (P,)
+        target = batch.targets[ask]  # (P,)
+        states, items = model.scorers(states[ask])  # (P, E), (I+1, E)
         name = self.config.loss
         if name == "ce":
             return {"loss": losses.cross_entropy(states, items, target)}
@@ -269,7 +281,9 @@ class NextItemLoss:
 
 
 @torch.no_grad()
-def source_vectors(pair: DomainPair, split: Split, model: SASRec, batch: int = 1024) -> tuple[Tensor, Tensor]:
+def source_vectors(
+    pair: DomainPair, split: Split, model: SASRec, config: BridgeConfig, batch: int = 1024
+) -> tuple[Tensor, Tensor]:
     """The source vector that goes with each training target event: from the source events strictly before it.
 
     Returns:
@@ -291,5 +305,5 @@ def source_vectors(pair: DomainPair, split: Split, model: SASRec, batch: int = 1
         owner, end = keys[rows] // width, keys[rows] % width
         ask = Questions(owner, end, np.zeros_like(owner), np.zeros_like(owner))
         items = torch.from_numpy(ask.histories(pair).source).to(device)
-        vectors[torch.from_numpy(rows + 1)] = model.last(items).cpu()
+        vectors[torch.from_numpy(rows + 1)] = source_state(model, items, config).cpu()
     return vectors, torch.from_numpy(row)

@@ -1,0 +1,1 @@
+"""The Streamlit application; pages are in `pages/`, logic is in `crossrec`."""

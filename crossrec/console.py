@@ -1,0 +1,167 @@
+"""What the command line shows in a terminal: progress while it works, tables when it is done."""
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from crossrec.evaluation.protocol import GROUPS
+
+console = Console(highlight=False)
+"""Results, on stdout."""
+_progress_console = Console(stderr=True, highlight=False)
+
+
+class Reporter:
+    """Turns events of an import, a download or a training into lines and bars on stderr."""
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=_progress_console,
+            disable=quiet or not _progress_console.is_terminal,
+            transient=True,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        handler = getattr(self, f"_{event['event']}", None)
+        if handler is not None and not self.quiet:
+            handler(event)
+
+    def line(self, text: str) -> None:
+        _progress_console.print(text)
+
+    def bar(self, key: str, done: float, total: float, note: str = "") -> None:
+        if key not in self.tasks:
+            self.tasks[key] = self.progress.add_task(key, total=total, note=note)
+        self.progress.update(self.tasks[key], completed=done, total=total, note=note)
+
+    def _read(self, event: dict[str, Any]) -> None:
+        self.line(f"reading {event['file']}")
+
+    def _step(self, event: dict[str, Any]) -> None:
+        if "epoch" in event:
+            done = event["epoch"] - 1 + event["step"] / event["steps"]
+            self.bar(self.run, done, self.epochs, f"epoch {event['epoch']}, loss {event['loss']:.3f}")
+        elif event["dropped"]:
+            self.line(f"  {event['step']} ({event['domain']}): {event['dropped']:,} dropped, {event['events']:,} left")
+
+    def _download(self, event: dict[str, Any]) -> None:
+        total = event["total"] or event["done"] or 1
+        self.bar(event["file"], event["done"], total, f"{event['done'] / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+
+    def _demo(self, event: dict[str, Any]) -> None:
+        self.line(f"[{event['step']}/{event['steps']}] {event['doing']}")
+
+    def _start(self, event: dict[str, Any]) -> None:
+        self.run, self.epochs = event["run"], 1
+        self.line(f"training {event['run']}")
+
+    def _epoch(self, event: dict[str, Any]) -> None:
+        self.epochs = event["epochs"]
+        valid = event["valid"][event["monitor"]]
+        star = " *" if event["best"] == event["epoch"] else ""
+        loss = event["losses"]["loss"]
+        self.bar(self.run, event["epoch"], event["epochs"], f"loss {loss:.3f}, {event['eta']:.0f} s left at most")
+        self.line(
+            f"  epoch {event['epoch']:>3}  loss {loss:.4f}  validation {event['monitor']} {valid:.4f}"
+            f"  {event['seconds']:.0f} s{star}"
+        )
+
+    def _test(self, event: dict[str, Any]) -> None:
+        for task in self.tasks.values():
+            self.progress.remove_task(task)
+        self.tasks.clear()
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Prints a plain table; numbers to the right."""
+    grid = Table(*header, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*row)
+    for column in grid.columns:
+        cells = [str(cell) for cell in column.cells]
+        if cells and all(cell[:1] in "+-0123456789" for cell in cells if cell):
+            column.justify = "right"
+    console.print(grid)
+
+
+def bars(steps: Sequence[tuple[str, str, int, int]]) -> None:
+    """Prints the steps of an import that dropped something."""
+    rows = [(step, domain, f"{dropped:,}", f"{left:,}") for step, domain, left, dropped in steps if dropped]
+    if rows:
+        table(("step", "domain", "dropped", "left"), rows)
+
+
+def show_evaluation(run: str, result: dict[str, Any]) -> None:
+    """Prints the groups of `protocol.summary`."""
+    names = ("hr@10", "ndcg@10", "mrr@10", "recall@20")
+    rows = []
+    for group, means in result["groups"].items():
+        if means["users"]:
+            values = [f"{means['full'][name]:.4f}" for name in names]
+            rows.append((GROUPS[group], f"{means['users']:,}", *values, f"{means['sampled']['hr@10']:.4f}"))
+    table(("", "users", *names, "hr@10 among 1+99"), rows, title=f"{run}, full ranking")
+    if result["popularity@10"] is not None:
+        console.print(
+            f"Its lists cover {result['coverage@10']:.1%} of the catalogue; an item in them has "
+            f"{result['popularity@10']:.1f} training events, one of the catalogue {result['popularity_catalogue']:.1f}."
+        )
+
+
+def show_comparison(result: Any) -> None:
+    """Prints a `runs.compare.Result`: the verdict first, then what it rests on."""
+    if result.verdict:
+        console.print(result.verdict.headline, style="bold")
+        for detail in result.verdict.details:
+            console.print(detail)
+    groups = list(dict.fromkeys(row.group for row in result.comparison.means))
+    for protocol, title in (("full", "full ranking"), ("sampled", "1 + 99 sampled, for orientation only")):
+        for metric in ("ndcg@10", "hr@10"):
+            rows = []
+            for side in result.sides:
+                cells = [result.comparison.mean(side.run, group, metric, protocol) for group in groups]
+                rows.append((side.title, *(f"{c.value.mean:.4f}" if c else "" for c in cells)))
+            table(("", *(group.replace("_", " ") for group in groups)), rows, title=f"\n{metric}, {title}")
+    rows = [
+        (
+            d.title,
+            GROUPS[d.group],
+            f"{d.users:,}",
+            f"{d.value.mean:+.4f}",
+            f"{d.value.low:+.4f}",
+            f"{d.value.high:+.4f}",
+        )
+        for d in result.comparison.differences
+        if d.metric == "ndcg@10" and d.protocol == "full"
+    ]
+    if rows:
+        header = ("", "group", "users", "difference", "low", "high")
+        table(header, rows, title=f"\nndcg@10 against {result.sides[0].title}, 95 % bootstrap interval over users")
+
+
+def show_answer(answer: Any) -> None:
+    """Prints a `recommender.Answer`."""
+    rows = [
+        (str(item.rank), item.item_id, item.title or "", item.creator or "", f"{item.people:,}")
+        for item in answer.items
+    ]
+    known = f"{answer.n_source} source and {answer.n_target} target events"
+    table(("", "item", "title", "by", "people"), rows, title=f"From {answer.run}; it rests on {answer.basis} ({known})")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from crossrec.config import require
+from crossrec.models.dropout import Dropout
 
 FUSIONS = ("gate", "add", "concat")
 POOLS = ("last", "mean")
@@ -45,7 +46,7 @@ class Bridge(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(source_dim, config.bridge_hidden),
             nn.ReLU(),
-            nn.Dropout(config.bridge_dropout),
+            Dropout(config.bridge_dropout),
             nn.Linear(config.bridge_hidden, dim),
         )
         if self.fusion == "gate":

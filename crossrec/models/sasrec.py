@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from crossrec.config import require
 from crossrec.data.histories import Histories
+from crossrec.models.dropout import Dropout
 from crossrec.models.recommender import Floats, Recommender
 
 M = TypeVar("M", bound=nn.Module)
@@ -33,6 +34,8 @@ class SASRecConfig:
     """H, attention heads; must divide `dim`."""
     dropout: float = 0.3
     """Share of activations dropped in training, on the embedded items and inside the blocks."""
+    attention_dropout: float = 0.0
+    """Share of attention weights dropped in training; 0 allows the fused attention kernel of a CPU."""
     max_len: int = 50
     """Last items that are looked at; older ones do not count."""
     norm: str = "pre"
@@ -48,7 +51,8 @@ class SASRecConfig:
         require(self.dim > 0 and self.heads > 0, f"dim ({self.dim}) and heads ({self.heads}) must be positive")
         require(self.dim % self.heads == 0, f"dim ({self.dim}) must be divisible by heads ({self.heads})")
         require(self.blocks > 0, f"blocks ({self.blocks}) must be positive")
-        require(0 <= self.dropout < 1, f"dropout ({self.dropout}) must be in [0, 1)")
+        for name in ("dropout", "attention_dropout"):
+            require(0 <= getattr(self, name) < 1, f"{name} ({getattr(self, name)}) must be in [0, 1)")
         require(self.max_len > 0, f"max_len ({self.max_len}) must be positive")
         require(self.norm in ("pre", "post"), f"norm ({self.norm!r}) must be 'pre' or 'post'")
         require(self.temperature >= 0, f"temperature ({self.temperature}) must not be negative")
@@ -61,12 +65,12 @@ class Block(nn.Module):
     def __init__(self, config: SASRecConfig):
         super().__init__()
         d = config.dim
-        self.pre, self.heads, self.p = config.norm == "pre", config.heads, config.dropout
+        self.pre, self.heads, self.p = config.norm == "pre", config.heads, config.attention_dropout
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
         self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
         act = nn.GELU() if config.activation == "gelu" else nn.ReLU()
-        self.ff = nn.Sequential(nn.Linear(d, 4 * d), act, nn.Dropout(self.p), nn.Linear(4 * d, d))
-        self.drop = nn.Dropout(self.p)
+        self.ff = nn.Sequential(nn.Linear(d, 4 * d), act, Dropout(config.dropout), nn.Linear(4 * d, d))
+        self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D); position t sees positions 0..t."""
@@ -95,7 +99,7 @@ class SASRec(nn.Module):
         self.position = nn.Embedding(config.max_len + 1, d)  # row 0 is the start state
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(d) if config.norm == "pre" else nn.Identity()
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         if config.popularity:
             log = torch.zeros(n_items + 1) if counts is None else torch.from_numpy(np.log1p(counts)).float()
             self.bias = nn.Parameter(log - log[1:].mean())
@@ -139,22 +143,25 @@ class SASRec(nn.Module):
         right, length = right_pad(items[:, -self.config.max_len :])
         return self(right), length
 
-    def scorers(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """What is multiplied to score: states (..., E) and items (I+1, E), bias and temperature worked in."""
-        items = self.item.weight
+    def queries(self, states: Tensor) -> Tensor:
+        """(..., D) states -> (..., E): what is multiplied with `keys` to score."""
         if self.config.temperature:
-            # Half of the temperature on either side would do as well; on the states it costs less.
             states = F.normalize(states, dim=-1) / self.config.temperature
-            items = F.normalize(items, dim=-1, eps=1e-6)
-        if self.config.popularity:
-            states = torch.cat([states, torch.ones_like(states[..., :1])], dim=-1)
-            items = torch.cat([items, self.bias[:, None]], dim=1)
-        return states, items
+        return torch.cat([states, torch.ones_like(states[..., :1])], dim=-1) if self.config.popularity else states
+
+    def keys(self, items: Tensor | None = None) -> Tensor:
+        """(...) item numbers -> (..., E) their vectors, with the bias as one more column; None for all, (I+1, E)."""
+        vectors = self.item.weight if items is None else self.item(items)
+        if self.config.temperature:
+            vectors = F.normalize(vectors, dim=-1, eps=1e-6)
+        if not self.config.popularity:
+            return vectors
+        bias = self.bias if items is None else self.bias[items]
+        return torch.cat([vectors, bias[..., None]], dim=-1)
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., D) -> (..., I+1)."""
-        states, items = self.scorers(states)
-        return states @ items.T
+        return self.queries(states) @ self.keys().T
 
 
 def right_pad(items: Tensor) -> tuple[Tensor, Tensor]:

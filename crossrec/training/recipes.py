@@ -52,6 +52,7 @@ CLASSIC = {
     "blocks": 2,
     "heads": 2,
     "dropout": 0.3,
+    "attention_dropout": 0.3,
     "max_len": 50,
     "loss": "bce",
     "negatives": 4,
@@ -264,17 +265,17 @@ class NextItemLoss:
         """states (B, T+1, D) of a model -> {"loss"}, the mean over the positions that have a target."""
         ask = batch.targets > 0
         target = batch.targets[ask]  # (P,)
-        states, items = model.scorers(states[ask])  # (P, E), (I+1, E)
+        queries = model.queries(states[ask])  # (P, E)
         name = self.config.loss
         if name == "ce":
-            return {"loss": losses.cross_entropy(states, items, target)}
-        positive = (states * items[target]).sum(-1)  # (P,)
+            return {"loss": losses.cross_entropy(queries, model.keys(), target)}
+        positive = (queries * model.keys(target)).sum(-1)  # (P,)
         if name == "bce":
             users = batch.users[:, None].expand_as(batch.targets)[ask]
-            drawn = self.negatives.outside(users.cpu(), self.config.negatives).to(states.device)  # (P, N)
-            return {"loss": losses.bce(positive, torch.einsum("pd,pnd->pn", states, items[drawn]))}
-        shared = self.negatives.shared(self.config.negatives).to(states.device)  # (N,)
-        negative = (states @ items[shared].T).masked_fill(shared == target[:, None], -torch.inf)
+            drawn = self.negatives.outside(users.cpu(), self.config.negatives).to(target.device)  # (P, N)
+            return {"loss": losses.bce(positive, torch.einsum("pe,pne->pn", queries, model.keys(drawn)))}
+        shared = self.negatives.shared(self.config.negatives).to(target.device)  # (N,)
+        negative = (queries @ model.keys(shared).T).masked_fill(shared == target[:, None], -torch.inf)
         if name == "gbce":
             return {"loss": losses.gbce(positive, negative, self.n_items, self.config.calibration)}
         return {"loss": losses.sampled_softmax(positive, negative)}

@@ -11,6 +11,8 @@ from rich.table import Table
 from crossrec.evaluation.protocol import GROUPS
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    console = Console(highlight=False, width=120)  # a file or a pipe has no width of its own
 """Results, on stdout."""
 _progress_console = Console(stderr=True, highlight=False)
 

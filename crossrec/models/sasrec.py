@@ -7,6 +7,7 @@ pre-norm blocks with GELU. `norm="post"` and ReLU are the older form.
 B users, T time, D width, H heads, I items.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -129,19 +130,27 @@ class SASRec(nn.Module):
 
     def last(self, items: Tensor) -> Tensor:
         """(B, T) left-padded -> (B, D), the state after all (at most the last `max_len`) of each row's items."""
-        states, length = self._states(items)
-        return states[torch.arange(len(items), device=items.device), length]
+        return self._pool(items, lambda states, length: states[torch.arange(len(states)), length])
 
     def mean(self, items: Tensor) -> Tensor:
         """(B, T) left-padded -> (B, D), the mean of the states after 1, 2, ... of each row's items; 0 without items."""
-        states, length = self._states(items)
-        at = torch.arange(states.shape[1], device=items.device)
-        inside = (at > 0) & (at <= length[:, None])  # (B, T+1)
-        return (states * inside[..., None]).sum(1) / length.clamp(min=1)[:, None]
 
-    def _states(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        right, length = right_pad(items[:, -self.config.max_len :])
-        return self(right), length
+        def pool(states: Tensor, length: Tensor) -> Tensor:
+            at = torch.arange(states.shape[1], device=states.device)
+            inside = (at > 0) & (at <= length[:, None])  # (B, T+1)
+            return (states * inside[..., None]).sum(1) / length.clamp(min=1)[:, None]
+
+        return self._pool(items, pool)
+
+    def _pool(self, items: Tensor, pool: Callable[[Tensor, Tensor], Tensor], rows: int = 128) -> Tensor:
+        """Applies `pool` to the states (b, T+1, D) and lengths (b,) of rows of like length: little work is padding."""
+        items = items[:, -self.config.max_len :]
+        out = torch.empty(len(items), self.config.dim, device=items.device)
+        order = (items > 0).sum(1).argsort()
+        for part in order.split(rows):
+            right, length = right_pad(items[part])
+            out[part] = pool(self(right), length)
+        return out
 
     def queries(self, states: Tensor) -> Tensor:
         """(..., D) states -> (..., E): what is multiplied with `keys` to score."""

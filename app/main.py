@@ -1,0 +1,44 @@
+"""Navigation: which pages there are. Each page is a script in `pages/`."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.ui.errors import as_sentence
+
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+st.set_page_config(page_title="crossrec", page_icon=":material/conversion_path:", layout="wide")
+
+pages = {
+    "": [
+        st.Page(
+            PAGES / "home.py",
+            title="Home",
+            icon=":material/home:",
+            url_path="home",
+            default=True,
+            help="Does taste carry over from one domain to another? The answer, and the numbers behind it.",
+        )
+    ],
+    "Look": [
+        st.Page(
+            PAGES / "explore.py",
+            title="Explore",
+            icon=":material/travel_explore:",
+            url_path="explore",
+            help="Can these domains help each other? Sizes, overlap, activity, one person's path, the reviews.",
+        ),
+        st.Page(
+            PAGES / "compare.py",
+            title="Compare",
+            icon=":material/balance:",
+            url_path="compare",
+            help="Did transfer help, and whom? Paired differences with intervals, groups, and how it was measured.",
+        ),
+    ],
+}
+
+page = st.navigation(pages)
+with as_sentence():
+    page.run()

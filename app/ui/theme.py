@@ -1,0 +1,34 @@
+"""Colours, which carry meaning and are the same on every page. They are told apart by colour-blind eyes too."""
+
+SOURCE = "#0072B2"
+TARGET = "#E69F00"
+BOTH = "#009E73"
+TRANSFER = "#009E73"
+BASELINE = "#7F7F7F"
+SIMPLE = "#A6A6A6"
+LIGHTER = "#BDBDBD"
+ORACLE = "#56B4E9"
+REVIEW = "#CC79A7"
+UNIFIED = "#D55E00"
+MUTED = "#8A8F98"
+"""Rules, labels in charts and other things beside the data; legible on white and on black."""
+
+DOMAIN = {"source": SOURCE, "target": TARGET}
+RECIPE = {
+    "target-sasrec": BASELINE,
+    "transfer-sasrec": TRANSFER,
+    "source-sasrec": SOURCE,
+    "popularity": LIGHTER,
+    "linear-map": SIMPLE,
+    "oracle": ORACLE,
+}
+SHAPE = {"target-sasrec": "square", "transfer-sasrec": "circle", "oracle": "diamond"}
+"""Colour is never the only code."""
+
+
+def recipe_colour(recipe: str) -> str:
+    return RECIPE.get(recipe, REVIEW if "rac" in recipe or "review" in recipe else UNIFIED)
+
+
+def recipe_shape(recipe: str) -> str:
+    return SHAPE.get(recipe, "triangle-up")

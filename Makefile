@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: demo serve test check format bench clean
+.PHONY: demo serve test check format clean
 
 demo: $(VENV)/.ready ## install, build the demo, serve the app
 	$(BIN)/crossrec demo
 	$(MAKE) serve
 
 serve: $(VENV)/.ready ## serve the app
-	$(BIN)/streamlit run app --server.port $(PORT)
+	$(BIN)/crossrec serve --port $(PORT)
 
 test: $(VENV)/.ready-dev ## everything that must hold: lint, types, tests
 	$(BIN)/ruff check .
@@ -27,9 +27,6 @@ check: $(VENV)/.ready-dev ## lint and types only
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-bench: $(VENV)/.ready ## measured results of the README on the benchmark data
-	$(BIN)/python bench/beauty.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -272,6 +272,20 @@ def demo(
         console.print(f"The demo is ready: {len(built)} runs in {paths.runs()}.")
 
 
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
+    headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = True,
+) -> None:
+    """Serve the app."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "app" / "streamlit_app.py").exists():
+        raise CrossrecError(f"The app is not at {root / 'app'}: run this in a checkout of crossrec.")
+    words = ["run", str(root / "app"), "--server.port", str(port), "--server.headless", str(headless).lower()]
+    os.chdir(root)  # Streamlit reads its theme from .streamlit in the working folder
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", *words])  # noqa: S606
+
+
 # --- results ---------------------------------------------------------------------------------------------------------
 
 

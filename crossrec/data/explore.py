@@ -267,9 +267,7 @@ def search(pair: DomainPair, words: str, limit: int = MOST_FOUND) -> tuple[pd.Da
         raise CrossrecError("There is no word to search for: type one or more.")
     if len(wanted) > MOST_WORDS or len(words) > 200:
         raise CrossrecError(f"That is too much to search for at once: give at most {MOST_WORDS} words.")
-    clause = " and ".join(
-        ["(coalesce(e.title, '') || ' ' || coalesce(e.text, '')) ilike ? escape '\\'"] * len(wanted)
-    )
+    clause = " and ".join(["(coalesce(e.title, '') || ' ' || coalesce(e.text, '')) ilike ? escape '\\'"] * len(wanted))
     patterns = [f"%{_escaped(word)}%" for word in wanted]
     frames, total = [], 0
     with duckdb.connect() as con:

@@ -124,4 +124,5 @@ def write_tables(
 
 
 def _label(path: Path) -> str:
-    return Path(path).name.split(".")[0].replace("_", " ")
+    name = Path(path).name.split(".")[0].replace("_", " ")
+    return name[:1].upper() + name[1:]

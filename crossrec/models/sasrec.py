@@ -43,7 +43,7 @@ class SASRecConfig:
     """"pre" normalises what enters each sublayer (steadier training), "post" its sum with the input (System A)."""
     activation: str = "gelu"
     """"gelu" or "relu", inside the feed-forward layer."""
-    temperature: float = 0.2
+    temperature: float = 0.1
     """Scores are cosines divided by this; 0 stands for plain inner products."""
     popularity: bool = True
     """Whether items have a learned bias, which starts at the log of their popularity: vectors need not learn it."""

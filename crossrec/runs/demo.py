@@ -19,7 +19,7 @@ from crossrec.training.loop import OnEvent
 LABELS = ("Screen", "Sound")
 WORLDS = {"demo": 1.0, "demo-unrelated": 0.0}
 """Datasets of the demo and the share of taste that their two domains have in common."""
-SETTINGS = {"lr": 3e-3, "batch_size": 64, "dropout": 0.2, "epochs": 40, "patience": 6}
+SETTINGS = {"lr": 3e-3, "batch_size": 64, "dropout": 0.2, "temperature": 0.2, "epochs": 40, "patience": 6}
 """Of all sequence models on a demo world: it is small, so steps are short and many. Chosen on validation users."""
 RECIPES: dict[str, dict[str, Any]] = {
     "popularity": {},

@@ -17,7 +17,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class LoopConfig:
-    epochs: int = 60
+    epochs: int = 40
     """Most passes over the training part; early stopping usually ends sooner."""
     batch_size: int = 128
     """Windows a step."""
@@ -29,7 +29,7 @@ class LoopConfig:
     """Adam's second moment decay; the SASRec paper's value."""
     warmup: int = 0
     """Steps over which the learning rate rises from 0."""
-    patience: int = 10
+    patience: int = 6
     """Epochs without a better validation score before training stops."""
     validate_every: int = 1
     """Epochs between two validations."""

@@ -24,20 +24,23 @@ from crossrec.training.batches import Batch, Negatives, SequenceBatches
 from crossrec.training.loop import Fitted, LoopConfig, OnEvent, fit
 
 MONITOR = "ndcg@10"
+SMALL_CATALOGUE = 5_000
+"""Most items for which the softmax over all of them is the default loss."""
 Validate = Callable[[Recommender], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    loss: str = "ce"
-    """"ce" (all items), "sampled" (softmax over drawn negatives), "gbce" or "bce"."""
-    negatives: int = 256
+    loss: str = "auto"
+    """"ce" (all items), "sampled" (softmax over drawn negatives), "gbce", "bce", or "auto": "ce" for a catalogue of at
+    most 5,000 items, where it costs no more than drawing, and "sampled" above."""
+    negatives: int = 512
     """N, drawn items a positive is told from; "ce" needs none."""
     calibration: float = 0.75
     """t of gBCE, from 0 (plain BCE) to 1."""
 
     def __post_init__(self) -> None:
-        known = ("ce", "sampled", "gbce", "bce")
+        known = ("auto", "ce", "sampled", "gbce", "bce")
         require(self.loss in known, f"loss ({self.loss!r}) must be one of {', '.join(known)}")
         require(self.negatives > 0, f"negatives ({self.negatives}) must be positive")
         require(0 <= self.calibration <= 1, f"calibration ({self.calibration}) must be in [0, 1]")
@@ -258,6 +261,8 @@ class NextItemLoss:
 
     def __init__(self, config: LossConfig, job: Job):
         self.config, self.n_items = config, job.pair.target.n_items
+        small = self.n_items <= SMALL_CATALOGUE
+        self.name = config.loss if config.loss != "auto" else "ce" if small else "sampled"
         train = job.pair.target.first(job.split.target_train_end)
         self.negatives = Negatives(self.n_items, train, job.seed)
 
@@ -266,17 +271,16 @@ class NextItemLoss:
         ask = batch.targets > 0
         target = batch.targets[ask]  # (P,)
         queries = model.queries(states[ask])  # (P, E)
-        name = self.config.loss
-        if name == "ce":
+        if self.name == "ce":
             return {"loss": losses.cross_entropy(queries, model.keys(), target)}
         positive = (queries * model.keys(target)).sum(-1)  # (P,)
-        if name == "bce":
+        if self.name == "bce":
             users = batch.users[:, None].expand_as(batch.targets)[ask]
             drawn = self.negatives.outside(users.cpu(), self.config.negatives).to(target.device)  # (P, N)
             return {"loss": losses.bce(positive, torch.einsum("pe,pne->pn", queries, model.keys(drawn)))}
         shared = self.negatives.shared(self.config.negatives).to(target.device)  # (N,)
         negative = (queries @ model.keys(shared).T).masked_fill(shared == target[:, None], -torch.inf)
-        if name == "gbce":
+        if self.name == "gbce":
             return {"loss": losses.gbce(positive, negative, self.n_items, self.config.calibration)}
         return {"loss": losses.sampled_softmax(positive, negative)}
 

@@ -1,0 +1,149 @@
+"""Pieces of a page: the answer, a row of numbers, a chart with its finding, and what to do where nothing is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import streamlit as st
+
+from app.ui.errors import plain
+from crossrec.evaluation.compare import Verdict
+from crossrec.runs.folder import Run
+
+ANSWERS = {
+    "yes": (st.success, ":material/check_circle:"),
+    "no": (st.info, ":material/drag_handle:"),
+    "harm": (st.warning, ":material/change_history:"),
+    "unknown": (st.info, ":material/help:"),
+}
+STATES = {"queued": "waits for its turn", "running": "is in training", "stopped": "was stopped", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of the row below the answer."""
+
+    label: str
+    value: str
+    help: str
+    """Its definition."""
+    delta: str | None = None
+    delta_description: str | None = None
+    delta_color: Literal["normal", "off"] = "normal"
+    arrow: Literal["auto", "off"] = "auto"
+
+
+def answer(sentence: str, kind: str = "no", details: Sequence[str] = ()) -> None:
+    """The page's answer, the first thing after the title, and what else must be said with it."""
+    show, icon = ANSWERS[kind]
+    show(plain(sentence), icon=icon)
+    if details:
+        st.markdown("\n".join(f"* {plain(one)}" for one in details))
+
+
+def verdict(found: Verdict) -> None:
+    answer(found.headline, found.answer, found.details)
+
+
+def numbers(row: Sequence[Number]) -> None:
+    """At most four numbers, each with its definition on hover."""
+    with st.grid(len(row), min_column_width=160, gap="small"):
+        for one in row:
+            st.metric(
+                one.label,
+                one.value,
+                one.delta,
+                help=one.help,
+                delta_description=one.delta_description,
+                delta_color=one.delta_color,
+                delta_arrow=one.arrow,
+                border=True,
+                height="stretch",
+            )
+
+
+def chart(finding: str, drawn: Any, key: str, note: str | None = None) -> None:
+    """A chart below what it shows, in words."""
+    st.markdown(f"**{plain(finding)}**")
+    st.altair_chart(drawn, width="stretch", key=key, alt=finding)
+    if note:
+        st.caption(plain(note))
+
+
+def absent(title: str, sentence: str) -> None:
+    """What stands in a chart's place where the data has nothing to draw."""
+    st.markdown(f"**{plain(title)}**")
+    st.caption(f":material/block: {plain(sentence)}")
+
+
+def no_datasets() -> None:
+    with st.container(border=True):
+        st.subheader("There is no data yet", anchor=False)
+        st.markdown(
+            "The demo builds two small invented worlds, **Screen** (films and series) and **Sound** (albums). In one of "
+            "them people have the same taste in both, in the other nothing is shared. It then trains a model with and one "
+            "without transfer in each: about five minutes on a laptop, nothing is downloaded."
+        )
+        st.code("crossrec demo", language="bash")
+        st.markdown("Or bring two files of reviews or purchases; CSV, JSON lines and Parquet are read as they are:")
+        st.code("crossrec data import mine --source books.csv --target films.csv", language="bash", wrap_lines=True)
+        st.caption("Reload this page afterwards.")
+
+
+def no_runs(dataset: str, others: Sequence[Run] = ()) -> None:
+    with st.container(border=True):
+        st.subheader("Nothing has been trained on this data yet", anchor=False)
+        st.markdown("Three trainings answer the question: the source model, the model with transfer, and its baseline.")
+        verbs = ("train-source", "train-target-transfer", "train-target-baseline")
+        st.code("\n".join(f"crossrec {verb} --dataset {dataset}" for verb in verbs), language="bash", wrap_lines=True)
+        st.caption("Reload this page afterwards.")
+    unfinished(others)
+
+
+def unfinished(runs: Sequence[Run]) -> None:
+    """Says which runs have no results, and why."""
+    for run in runs:
+        status = run.status()
+        words = f"{run.name} {STATES.get(status['state'], status['state'])}"
+        if status["state"] == "running" and "epoch" in status:
+            words += f", epoch {status['epoch']} of {status['epochs']}"
+        if status.get("error"):
+            words += f": {status['error']}"
+        st.caption(f":material/hourglass_empty: {plain(words)}")
+
+
+def leaks(report: dict[str, Any] | None) -> None:
+    """The leak report of a split, in words and as a table."""
+    if report is None:
+        st.caption("The split of this data has not been made yet: the first training makes it, with its leak report.")
+        return
+    checks = report["checks"]
+    skipped = sum(check["found"] is None for check in checks)
+    if report["leaks"]:
+        st.warning(f"{report['leaks']:,} leaks were found.", icon=":material/change_history:")
+    else:
+        words = f"No leak was found in {len(checks) - skipped} checks"
+        words += f"; {skipped} could not be made, because the data has no times." if skipped else "."
+        st.markdown(f":material/verified: {words}")
+    st.dataframe(
+        [
+            {
+                "Check": check["name"],
+                "Found": "cannot be checked" if check["found"] is None else f"{check['found']:,}",
+                "Among": check["checked"],
+                "What is counted": check["meaning"],
+            }
+            for check in checks
+        ],
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "Check": st.column_config.TextColumn(width="medium", pinned=True),
+            "Found": st.column_config.TextColumn(width="small"),
+            "Among": st.column_config.NumberColumn(width="small", format="localized"),
+            "What is counted": st.column_config.TextColumn(width="large"),
+        },
+        alt="Leak report: each check with what it found",
+    )
+    for note in report["notes"]:
+        st.caption(plain(note))

@@ -1,0 +1,233 @@
+"""Altair charts: a small frame in, a chart out. Titles are the page's, so that they wrap on a narrow screen."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from app.ui import theme
+
+TALL = 260
+"""Height in px of a chart with a free vertical axis."""
+ROW = 34
+"""Height in px of a row of dots."""
+
+
+def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False) -> alt.LayerChart:
+    """A dot with its 95 % interval in each row; several recipes in a row stand one below the other.
+
+    Args:
+        frame: label, title, recipe, mean, low, high, users.
+        x: title of the horizontal axis.
+        rows: labels from top to bottom.
+        difference: whether 0 means "no difference", and is marked.
+    """
+    titles = frame.drop_duplicates("title").set_index("title")["recipe"]
+    many = len(titles) > 1 and bool((frame.groupby("label")["title"].count() > 1).any())
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=320) if many else None
+    colours = [theme.recipe_colour(recipe) for recipe in titles]
+    shapes = [theme.recipe_shape(recipe) for recipe in titles]
+    encoded: dict[str, Any] = {
+        "y": alt.Y("label:N", sort=rows, title=None, axis=alt.Axis(labelLimit=190, ticks=False, domain=False)),
+        "color": alt.Color("title:N", scale=alt.Scale(domain=list(titles.index), range=colours), legend=legend),
+    }
+    if many:
+        encoded["yOffset"] = alt.YOffset("title:N", sort=list(titles.index))
+    axis = alt.Axis(format="+.2f" if difference else ".2f", tickCount=5)
+    low, high = min(0.0, frame["low"].min()), max(0.0, frame["high"].max())
+    room = (high - low) * 0.04
+    scale = alt.Scale(domain=[low - (room if low < 0 else 0), high + room], nice=False)
+    number = "+.4f" if difference else ".4f"
+    tooltip = [
+        alt.Tooltip("label:N", title=" "),
+        alt.Tooltip("title:N", title="Recommender"),
+        alt.Tooltip("mean:Q", title="Difference" if difference else "Mean", format=number),
+        alt.Tooltip("low:Q", title="95 % interval from", format=number),
+        alt.Tooltip("high:Q", title="to", format=number),
+        alt.Tooltip("users:Q", title="People", format=","),
+    ]
+    base = alt.Chart(frame).encode(**encoded)
+    interval = base.mark_rule(strokeWidth=2.5, opacity=0.75).encode(
+        x=alt.X("low:Q", title=x, axis=axis, scale=scale), x2="high:Q"
+    )
+    dot = base.mark_point(filled=True, size=110, opacity=1).encode(
+        x="mean:Q",
+        shape=alt.Shape("title:N", scale=alt.Scale(domain=list(titles.index), range=shapes), legend=legend),
+        tooltip=tooltip,
+    )
+    layers = [interval, dot]
+    if difference:
+        zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3]).encode(x="x:Q")
+        layers.insert(0, zero)
+    per_row = max(ROW, 20 * (len(titles) if many else 1) + 8)
+    return alt.layer(*layers).properties(height=per_row * len(rows) + (70 if many else 40))
+
+
+def overlap(frame: pd.DataFrame) -> alt.LayerChart:
+    """One bar of people: in the source only, in both, in the target only.
+
+    Args:
+        frame: part, people, share, colour; in order.
+    """
+    frame = frame.assign(end=frame["people"].cumsum())
+    frame["begin"] = frame["end"] - frame["people"]
+    frame["middle"] = (frame["begin"] + frame["end"]) / 2
+    colour = alt.Color(
+        "part:N",
+        scale=alt.Scale(domain=list(frame["part"]), range=list(frame["colour"])),
+        legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320),
+    )
+    base = alt.Chart(frame)
+    bar = base.mark_bar(size=56, cornerRadius=2).encode(
+        x=alt.X("begin:Q", title="People", axis=alt.Axis(tickCount=5, format="~s", grid=False), scale=alt.Scale(nice=False)),
+        x2="end:Q",
+        color=colour,
+        tooltip=[
+            alt.Tooltip("part:N", title=" "),
+            alt.Tooltip("people:Q", title="People", format=","),
+            alt.Tooltip("share:Q", title="Share", format=".1%"),
+        ],
+    )
+    wide = alt.datum.share >= 0.2
+    text = (
+        base.mark_text(fontWeight="bold", color="white", fontSize=15)
+        .encode(x="middle:Q", text=alt.Text("people:Q", format=","))
+        .transform_filter(wide)
+    )
+    return alt.layer(bar, text).properties(height=170)
+
+
+def activity(frame: pd.DataFrame) -> alt.Chart:
+    """Events over time, a line a domain."""
+    return (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=2.2, interpolate="monotone")
+        .encode(
+            x=alt.X("time:T", title=None, axis=alt.Axis(tickCount=6)),
+            y=alt.Y("events:Q", title="Events"),
+            color=_domains(frame),
+            strokeDash=_dashes(frame),
+            tooltip=[
+                alt.Tooltip("domain:N", title="Domain"),
+                alt.Tooltip("time:T", title="From"),
+                alt.Tooltip("events:Q", title="Events", format=","),
+            ],
+        )
+        .properties(height=TALL)
+    )
+
+
+def shares(frame: pd.DataFrame, x: str, y: str, count: str, order: str | None = None) -> alt.Chart:
+    """Bars of shares in bins, side by side for each domain.
+
+    Args:
+        frame: bin, domain, share, and the column `count`.
+        x, y: titles of the axes.
+        count: column with the number behind the share.
+        order: column that orders the bins, or None for the frame's own order.
+    """
+    bins = list(frame.sort_values(order)["bin"].drop_duplicates()) if order else list(frame["bin"].drop_duplicates())
+    return (
+        alt.Chart(frame)
+        .mark_bar(cornerRadiusTopLeft=2, cornerRadiusTopRight=2)
+        .encode(
+            x=alt.X("bin:N", sort=bins, title=x, axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("domain:N", sort=list(frame["domain"].drop_duplicates())),
+            y=alt.Y("share:Q", title=y, axis=alt.Axis(format="%", tickCount=5)),
+            color=_domains(frame),
+            tooltip=[
+                alt.Tooltip("domain:N", title="Domain"),
+                alt.Tooltip("bin:N", title=x),
+                alt.Tooltip(f"{count}:Q", title=count.capitalize(), format=","),
+                alt.Tooltip("share:Q", title="Share", format=".1%"),
+            ],
+        )
+        .properties(height=TALL)
+    )
+
+
+def popularity(frame: pd.DataFrame) -> alt.LayerChart:
+    """Which share of the events the most taken items hold; the dashed diagonal is a catalogue of equals."""
+    equal = (
+        alt.Chart(pd.DataFrame({"items": [0, 1], "events": [0, 1]}))
+        .mark_line(color=theme.MUTED, strokeDash=[4, 3], strokeWidth=1.2)
+        .encode(x="items:Q", y="events:Q")
+    )
+    curve = (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=2.4)
+        .encode(
+            x=alt.X("items:Q", title="Items, most taken first", axis=alt.Axis(format="%", tickCount=5)),
+            y=alt.Y("events:Q", title="Events that they hold", axis=alt.Axis(format="%", tickCount=5)),
+            color=_domains(frame),
+            strokeDash=_dashes(frame),
+            tooltip=[
+                alt.Tooltip("domain:N", title="Domain"),
+                alt.Tooltip("items:Q", title="Items", format=".1%"),
+                alt.Tooltip("events:Q", title="Events", format=".1%"),
+            ],
+        )
+    )
+    return alt.layer(equal, curve).properties(height=TALL)
+
+
+def timeline(frame: pd.DataFrame, timed: bool) -> alt.Chart:
+    """One person's events, a line a domain: by time, or by step where times are unknown."""
+    x = alt.X("time:T", title=None, axis=alt.Axis(tickCount=6)) if timed else alt.X("step:Q", title="Step, oldest first")
+    tooltip = [alt.Tooltip("item:N", title="Item"), alt.Tooltip("domain:N", title="Domain")]
+    if timed:
+        tooltip.append(alt.Tooltip("time:T", title="On"))
+    if frame["rating"].notna().any():
+        tooltip.append(alt.Tooltip("rating:Q", title="Stars"))
+    return (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=110, opacity=0.75)
+        .encode(
+            x=x,
+            y=alt.Y("domain:N", title=None, sort=list(frame["domain"].drop_duplicates()), axis=alt.Axis(grid=True)),
+            color=_domains(frame, legend=False),
+            shape=alt.Shape("domain:N", legend=None),
+            tooltip=tooltip,
+        )
+        .properties(height=150)
+    )
+
+
+def learning(frame: pd.DataFrame, y: str) -> alt.LayerChart:
+    """A value per epoch, a line a run, with the epoch that was kept marked.
+
+    Args:
+        frame: title, recipe, epoch, value, best (bool).
+        y: title of the vertical axis.
+    """
+    titles = frame.drop_duplicates("title").set_index("title")["recipe"]
+    scale = alt.Scale(domain=list(titles.index), range=[theme.recipe_colour(recipe) for recipe in titles])
+    base = alt.Chart(frame).encode(
+        x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=8)),
+        y=alt.Y("value:Q", title=y, scale=alt.Scale(zero=False)),
+        color=alt.Color("title:N", scale=scale, legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320)),
+        tooltip=[
+            alt.Tooltip("title:N", title="Run"),
+            alt.Tooltip("epoch:Q", title="Epoch"),
+            alt.Tooltip("value:Q", title=y, format=".4f"),
+        ],
+    )
+    kept = base.mark_point(filled=True, size=130, shape="diamond", opacity=1).transform_filter(alt.datum.best)
+    return alt.layer(base.mark_line(strokeWidth=2.2), kept).properties(height=TALL)
+
+
+def _domains(frame: pd.DataFrame, legend: bool = True) -> alt.Color:
+    """The colours of the domains that are in the frame, by their labels."""
+    named = frame.drop_duplicates("domain")
+    return alt.Color(
+        "domain:N",
+        scale=alt.Scale(domain=list(named["domain"]), range=[theme.DOMAIN[which] for which in named["which"]]),
+        legend=alt.Legend(title=None, orient="top") if legend else None,
+    )
+
+
+def _dashes(frame: pd.DataFrame) -> alt.StrokeDash:
+    """The target's line is dashed, so that lines are told apart without colour."""
+    named = frame.drop_duplicates("domain")
+    dashes = [[1, 0] if which == "source" else [6, 2] for which in named["which"]]
+    return alt.StrokeDash("domain:N", scale=alt.Scale(domain=list(named["domain"]), range=dashes), legend=None)

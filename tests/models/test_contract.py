@@ -1,0 +1,193 @@
+"""What every recommender must do, whatever is inside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from crossrec.data.histories import Histories, pad
+from crossrec.errors import CrossrecError
+from crossrec.models.bridge import BridgeConfig
+from crossrec.models.linear import LinearMap
+from crossrec.models.recommender import Recommender, top_k
+from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
+from crossrec.models.simple import Oracle, Popularity
+from crossrec.models.transfer import TransferRecommender, TransferSASRec
+
+I_SOURCE, I_TARGET, USERS = 9, 14, 6
+COUNTS = np.random.default_rng(0).integers(0, 30, I_TARGET + 1)
+
+
+def _stir(*models: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for weight in (w for model in models for w in model.parameters()):
+            weight.add_(torch.randn_like(weight) * 0.2)
+
+
+def _popularity() -> Recommender:
+    return Popularity(COUNTS)
+
+
+def _linear() -> Recommender:
+    rng = np.random.default_rng(1)
+    source, target = rng.random((20, I_SOURCE + 1)) < 0.4, rng.random((20, I_TARGET + 1)) < 0.4
+    source[:, 0] = target[:, 0] = False
+    return LinearMap.fit(csr_array(source.astype(np.float32)), csr_array(target.astype(np.float32)), COUNTS, ridge=5.0)
+
+
+def _oracle() -> Recommender:
+    rng = np.random.default_rng(2)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    return Oracle(draw(USERS, I_TARGET + 1), draw(I_TARGET + 1, I_TARGET + 1))
+
+
+def _sasrec() -> Recommender:
+    torch.manual_seed(3)
+    model = SASRec(SASRecConfig(dim=8, heads=2, max_len=4), I_TARGET, COUNTS)
+    _stir(model)
+    return SASRecRecommender(model)
+
+
+def _transfer(fusion: str = "gate", pool: str = "mean") -> Recommender:
+    torch.manual_seed(4)
+    bridge = BridgeConfig(fusion=fusion, bridge_hidden=5, source_pool=pool)
+    source = SASRec(SASRecConfig(dim=4, max_len=3), I_SOURCE)
+    model = TransferSASRec(SASRecConfig(dim=8, max_len=4, norm="post"), bridge, I_TARGET, 4, COUNTS)
+    _stir(source, model)
+    return TransferRecommender(model, source, bridge)
+
+
+MAKERS: dict[str, Callable[[], Recommender]] = {
+    "popularity": _popularity,
+    "linear-map": _linear,
+    "oracle": _oracle,
+    "sasrec": _sasrec,
+    "transfer-sasrec": _transfer,
+    "transfer-sasrec, concat, last": lambda: _transfer("concat", "last"),
+}
+every = pytest.mark.parametrize("recommender", [pytest.param(make(), id=name) for name, make in MAKERS.items()])
+
+SOURCE = [[], [1, 2, 3], [], [9], [4, 5, 6, 7, 8], [2]]
+TARGET = [[], [], [5], [14, 1], [1, 2, 3, 4, 5, 6, 7], list(range(1, I_TARGET))]
+PEOPLE = Histories(pad(SOURCE), pad(TARGET), np.arange(USERS))
+
+
+def test_every_kind_is_tested() -> None:
+    ours = {kind for kind, cls in Recommender._kinds.items() if cls.__module__.startswith("crossrec.")}
+    assert ours == {make().kind for make in MAKERS.values()}
+
+
+@every
+def test_shape_type_and_padding(recommender: Recommender) -> None:
+    scores = recommender.score(PEOPLE)
+    assert recommender.n_items == I_TARGET
+    assert scores.shape == (USERS, I_TARGET + 1)
+    assert scores.dtype == np.float32
+    assert np.isneginf(scores[:, 0]).all()
+    assert np.isfinite(scores[:, 1:]).all()
+
+
+@every
+def test_batch_mates_and_padding_do_not_matter(recommender: Recommender) -> None:
+    together = recommender.score(PEOPLE)
+    wider = Histories(
+        np.pad(PEOPLE.source, ((0, 0), (3, 0))), np.pad(PEOPLE.target, ((0, 0), (2, 0))), PEOPLE.users
+    )
+    np.testing.assert_allclose(recommender.score(wider), together, rtol=1e-4, atol=1e-5)
+    order = np.array([3, 0, 5, 1, 4, 2])
+    turned = Histories(PEOPLE.source[order], PEOPLE.target[order], np.arange(USERS)[order])
+    np.testing.assert_allclose(recommender.score(turned), together[order], rtol=1e-4, atol=1e-5)
+    for b in range(USERS):
+        alone = Histories(pad([SOURCE[b]]), pad([TARGET[b]]), np.array([b]))
+        np.testing.assert_allclose(recommender.score(alone)[0], together[b], rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_scoring_is_repeatable_and_leaves_its_input_alone(recommender: Recommender) -> None:
+    source, target = PEOPLE.source.copy(), PEOPLE.target.copy()
+    first = recommender.score(PEOPLE)
+    kept = first.copy()
+    first[:] = 7  # what a caller does with the scores is its own affair
+    np.testing.assert_array_equal(recommender.score(PEOPLE), kept)
+    recommender.recommend(PEOPLE, 3)
+    np.testing.assert_array_equal(recommender.score(PEOPLE), kept)
+    np.testing.assert_array_equal(PEOPLE.source, source)
+    np.testing.assert_array_equal(PEOPLE.target, target)
+
+
+@every
+def test_recommendations_are_the_best_items_that_a_person_does_not_have(recommender: Recommender) -> None:
+    scores = recommender.score(PEOPLE)
+    items, values = recommender.recommend(PEOPLE, 5)
+    assert items.shape == values.shape == (USERS, 5)
+    for b in range(USERS):
+        free = [i for i in range(1, I_TARGET + 1) if i not in TARGET[b]]
+        shown = [i for i in items[b].tolist() if i]
+        assert len(shown) == len(set(shown)) == min(5, len(free))
+        assert set(shown) <= set(free)
+        np.testing.assert_array_equal(values[b, : len(shown)], scores[b, shown])
+        np.testing.assert_array_equal(values[b, : len(shown)], np.sort(scores[b, free])[::-1][:5])
+        assert (items[b, len(shown) :] == 0).all()
+        assert np.isneginf(values[b, len(shown) :]).all()
+
+
+@every
+def test_a_list_longer_than_the_catalogue_ends_in_padding(recommender: Recommender) -> None:
+    k = I_TARGET + 6
+    items, values = recommender.recommend(PEOPLE, k)
+    assert items.shape == values.shape == (USERS, k)
+    for b in range(USERS):
+        left = I_TARGET - len(set(TARGET[b]))
+        assert set(items[b, :left].tolist()) == set(range(1, I_TARGET + 1)) - set(TARGET[b])
+        assert (items[b, left:] == 0).all()
+        assert np.isneginf(values[b, left:]).all()
+
+
+@every
+def test_nobody_at_all(recommender: Recommender) -> None:
+    nobody = Histories(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64), np.zeros(0, np.int64))
+    assert recommender.score(nobody).shape == (0, I_TARGET + 1)
+
+
+@every
+def test_saved_and_loaded_it_scores_the_same_bit_for_bit(recommender: Recommender, tmp_path: Path) -> None:
+    before = recommender.score(PEOPLE)
+    recommender.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["recommender.json", "weights.safetensors"]
+    loaded = Recommender.load(tmp_path)
+    assert type(loaded) is type(recommender)
+    np.testing.assert_array_equal(loaded.score(PEOPLE), before)
+    # No pickle opcode stream: safetensors begins with the length of a JSON header.
+    head = (tmp_path / "weights.safetensors").read_bytes()
+    assert head[8:9] == b"{"
+    assert int.from_bytes(head[:8], "little") < len(head)
+
+
+@every
+def test_loading_what_is_not_whole_is_told_in_one_sentence(recommender: Recommender, tmp_path: Path) -> None:
+    recommender.save(tmp_path)
+    weights, about = tmp_path / "weights.safetensors", tmp_path / "recommender.json"
+    whole = weights.read_bytes()
+    for damage in (whole[: len(whole) // 2], b"", b"not weights at all"):
+        weights.write_bytes(damage)
+        with pytest.raises(CrossrecError, match="missing or damaged"):
+            Recommender.load(tmp_path)
+    weights.unlink()
+    with pytest.raises(CrossrecError, match="missing or damaged"):
+        Recommender.load(tmp_path)
+    about.write_text('{"kind": "bogus"}')
+    with pytest.raises(CrossrecError, match="'bogus'.*sasrec"):
+        Recommender.load(tmp_path)
+    about.unlink()
+    with pytest.raises(CrossrecError, match="is missing"):
+        Recommender.load(tmp_path)
+
+
+def test_top_k() -> None:
+    scores = np.array([[-np.inf, 1, 3, 2], [-np.inf, -np.inf, -np.inf, 5]], np.float32)
+    items, values = top_k(scores.copy(), 2)
+    assert items.tolist() == [[2, 3], [3, 0]]
+    assert values.tolist() == [[3, 2], [5, -np.inf]]

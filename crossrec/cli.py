@@ -481,13 +481,16 @@ def _describe(about: dict[str, Any], json_: bool) -> None:
     rows = []
     for which in ("source", "target"):
         domain, derived = about["domains"][which], about["derived"][which]
+        if not domain["events"]:
+            continue
         has = [word for word in ("time", "rating", "text") if domain[f"has_{word}"]]
         per_user = f"{derived['events_per_user']:.1f}"
         sizes = [_thousands(domain[key]) for key in ("users", "items", "events")]
         rows.append((which, domain["name"], *sizes, per_user, ", ".join(has) or "order only"))
     table(("", "domain", "users", "items", "events", "events a user", "known"), rows)
     counts = about["counts"]
-    console.print(f"{counts['overlap_users']:,} of {counts['users']:,} users are in both domains.")
+    if counts["source_events"]:
+        console.print(f"{counts['overlap_users']:,} of {counts['users']:,} users are in both domains.")
     bars([(step["step"], step.get("domain", ""), step["events"], step["dropped"]) for step in about["steps"]])
     for report in about["leak_reports"]:
         console.print(f"Split {report['split']}: {report['leaks']} leaks in {len(report['checks'])} checks.")

@@ -79,7 +79,9 @@ def overlap(frame: pd.DataFrame) -> alt.LayerChart:
     )
     base = alt.Chart(frame)
     bar = base.mark_bar(size=56, cornerRadius=2).encode(
-        x=alt.X("begin:Q", title="People", axis=alt.Axis(tickCount=5, format="~s", grid=False), scale=alt.Scale(nice=False)),
+        x=alt.X(
+            "begin:Q", title="People", axis=alt.Axis(tickCount=5, format="~s", grid=False), scale=alt.Scale(nice=False)
+        ),
         x2="end:Q",
         color=colour,
         tooltip=[
@@ -173,7 +175,11 @@ def popularity(frame: pd.DataFrame) -> alt.LayerChart:
 
 def timeline(frame: pd.DataFrame, timed: bool) -> alt.Chart:
     """One person's events, a line a domain: by time, or by step where times are unknown."""
-    x = alt.X("time:T", title=None, axis=alt.Axis(tickCount=6)) if timed else alt.X("step:Q", title="Step, oldest first")
+    x = (
+        alt.X("time:T", title=None, axis=alt.Axis(tickCount=6))
+        if timed
+        else alt.X("step:Q", title="Step, oldest first")
+    )
     tooltip = [alt.Tooltip("item:N", title="Item"), alt.Tooltip("domain:N", title="Domain")]
     if timed:
         tooltip.append(alt.Tooltip("time:T", title="On"))
@@ -205,7 +211,9 @@ def learning(frame: pd.DataFrame, y: str) -> alt.LayerChart:
     base = alt.Chart(frame).encode(
         x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=8)),
         y=alt.Y("value:Q", title=y, scale=alt.Scale(zero=False)),
-        color=alt.Color("title:N", scale=scale, legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320)),
+        color=alt.Color(
+            "title:N", scale=scale, legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320)
+        ),
         tooltip=[
             alt.Tooltip("title:N", title="Run"),
             alt.Tooltip("epoch:Q", title="Epoch"),

@@ -117,7 +117,7 @@ def numbers(result: Result, source: str) -> list[Number]:
             "Ranked higher for",
             f"{share['helped']:.0%}",
             f"Share of the {share['users']:,} {who} whose hidden item stands higher in the list of {after.title} than "
-            f"in that of {before.title}. A coin would give about half.",
+            f"in that of {before.title}. Two lists without anything between them give about half.",
             f"{share['hurt']:.0%}",
             "lower",
             "off",
@@ -170,13 +170,8 @@ def group_sentence(frame: pd.DataFrame) -> str:
     if len(up) == len(parts):
         return "Every group of people gains"
     words = [f"clear gains: {_list(up)}"] * bool(up) + [f"clear losses: {_list(down)}"] * bool(down)
-    return "; ".join(words).capitalize().replace(short_source(frame).lower(), short_source(frame))
-
-
-def short_source(frame: pd.DataFrame) -> str:
-    """The source's label, out of the names of the groups."""
-    named = frame["label"].str.extract(r"^With (.*) history", expand=False).dropna()
-    return str(named.iloc[0]) if len(named) else ""
+    sentence = "; ".join(words)
+    return sentence[0].upper() + sentence[1:]
 
 
 def order_sentence(result: Result) -> str:

@@ -63,3 +63,14 @@ def windows(items: NDArray[np.int32], starts: Ints, ends: Ints, longest: int | N
         if width
         else np.zeros((len(ends), 0), np.int64)
     )
+
+
+def ranges(starts: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """Writes out R ranges: the positions start, start + 1, ... of each, one range after the other, and whose they are.
+
+    Returns:
+        positions (sum of counts,) and owners (sum of counts,), 0..R-1.
+    """
+    owner = np.repeat(np.arange(len(counts)), counts)
+    first = np.cumsum(counts) - counts
+    return starts[owner] + np.arange(len(owner)) - first[owner], owner

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crossrec import paths
-from crossrec.data.histories import Histories, Ints
+from crossrec.data.histories import Histories, Ints, ranges
 from crossrec.data.pair import DomainPair, first_mask
 from crossrec.errors import CrossrecError
 
@@ -187,28 +187,28 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
     """
     checks: list[dict[str, Any]] = []
     notes: list[str] = []
-    hidden_later = tied = 0
-    late = {"valid": 0, "test": 0}
-    seen_twice = trained_on = trained_late = visible_events = trained_source = 0
+    hidden_later = tied = late = trained_late = seen_twice = trained_on = visible_events = trained_source = 0
+    source, target = pair.source, pair.target
     for part in ("valid", "test"):
-        questions = split.part(part)
-        for user, source_end, target_end, truth_end in zip(
-            questions.user, questions.source_end, questions.target_end, questions.truth_end, strict=True
-        ):
-            a, s = pair.target.offsets[user], pair.source.offsets[user]
-            truth = pair.target.items[a + target_end : a + truth_end]
-            seen_twice += int(np.isin(truth, pair.target.items[a : a + target_end]).sum())
-            trained_on += max(0, int(split.target_train_end[user]) - int(target_end))
-            visible_events += int(source_end)
-            trained_source += int(split.source_train_end[user])
-            if pair.source.times is not None and pair.target.times is not None:
-                now = pair.target.times[a + target_end]
-                source_times = pair.source.times[s : pair.source.offsets[user + 1]]
-                late[part] += int((source_times[:source_end] >= now).sum())
-                trained_late += int((source_times[: split.source_train_end[user]] >= now).sum())
-                hidden_later += int(len(source_times) - source_end)
-                tied += int((pair.target.times[a : a + target_end] == now).any())
-    asked = len(split.valid) + len(split.test)
+        asked = split.part(part)
+        first_target, first_source = target.offsets[asked.user], source.offsets[asked.user]
+        trained_end = split.source_train_end[asked.user]
+        visible, visible_of = ranges(first_target, asked.target_end)
+        truth, truth_of = ranges(first_target + asked.target_end, asked.truth_end - asked.target_end)
+        keys = [of * (target.n_items + 1) + target.items[at] for at, of in ((visible, visible_of), (truth, truth_of))]
+        seen_twice += int(np.isin(keys[1], keys[0]).sum())
+        trained_on += int(np.maximum(0, split.target_train_end[asked.user] - asked.target_end).sum())
+        visible_events += int(asked.source_end.sum())
+        trained_source += int(trained_end.sum())
+        if source.times is not None and target.times is not None:
+            now = target.times[first_target + asked.target_end]
+            shown, shown_of = ranges(first_source, asked.source_end)
+            late += int((source.times[shown] >= now[shown_of]).sum())
+            trained, trained_of = ranges(first_source, trained_end)
+            trained_late += int((source.times[trained] >= now[trained_of]).sum())
+            hidden_later += int((source.counts[asked.user] - asked.source_end).sum())
+            tied += len(np.unique(visible_of[target.times[visible] == now[visible_of]]))
+    questions = len(split.valid) + len(split.test)
 
     def check(name: str, checked: int, found: int | None, meaning: str) -> None:
         checks.append({"name": name, "checked": checked, "found": found, "meaning": meaning})
@@ -217,7 +217,7 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
     check(
         "Source events from the future",
         visible_events,
-        late["valid"] + late["test"] if timed else None,
+        late if timed else None,
         "source events shown to a model at or after the hidden target event",
     )
     check(
@@ -226,13 +226,13 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
         trained_late if timed else None,
         "source events in the training part at or after a hidden target event of the same user",
     )
-    check("Hidden target events in training", asked, trained_on, "hidden events that lie inside the training part")
-    check("Truth already seen", asked, seen_twice, "hidden items that the same user's visible history contains")
+    check("Hidden target events in training", questions, trained_on, "hidden events that lie inside the training part")
+    check("Truth already seen", questions, seen_twice, "hidden items that the same user's visible history contains")
     if split.kind == "cold-user":
         both = int(np.isin(split.valid.user, split.test.user).sum())
-        check("Users in two parts", asked, both, "users that are in validation and in test")
+        check("Users in two parts", questions, both, "users that are in validation and in test")
         left = int(split.target_train_end[np.concatenate([split.valid.user, split.test.user])].sum())
-        check("Target events of held-out users", asked, left, "target events of held-out users left in training")
+        check("Target events of held-out users", questions, left, "target events of held-out users left in training")
     if timed:
         notes.append(
             f"{hidden_later:,} source events were hidden because they came with or after a hidden target event."

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
+from crossrec.data.histories import ranges
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Questions, Split
 from crossrec.evaluation.metrics import CUTOFFS, METRICS, mean_by_question, ranking_metrics
@@ -63,7 +65,7 @@ def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str
         top[rows] = top_k(scores, 10)[0]
         truth, row = _truths(pair, part_of)
         ranks.append(full_ranks(scores, truth, row, shuffle))
-        drawn = negatives.outside(_tensor(part_of.user[row]), SAMPLED).numpy()
+        drawn = negatives.outside(torch.from_numpy(part_of.user[row]), SAMPLED).numpy()
         drawn_ranks.append(sampled_ranks(scores, truth, row, drawn, shuffle))
         truths.append(truth)
         owners.append(rows[row])
@@ -204,14 +206,6 @@ def _scores(recommender: Recommender, pair: DomainPair, questions: Questions) ->
 
 def _truths(pair: DomainPair, questions: Questions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(R,) the hidden items of all questions, and the row of each."""
-    count = questions.truth_end - questions.target_end
-    row = np.repeat(np.arange(len(questions)), count)
-    first = pair.target.offsets[questions.user] + questions.target_end
-    within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    return pair.target.items[first[row] + within].astype(np.int64), row
-
-
-def _tensor(array: NDArray[np.int64]) -> Any:
-    import torch
-
-    return torch.from_numpy(array)
+    starts = pair.target.offsets[questions.user] + questions.target_end
+    at, row = ranges(starts, questions.truth_end - questions.target_end)
+    return pair.target.items[at].astype(np.int64), row

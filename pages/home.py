@@ -1,0 +1,125 @@
+"""Does taste carry over? The verdict, the numbers behind it, and where to go next."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.ui import cards, charts, results, state
+from crossrec.data.folder import list_datasets, load_meta
+from crossrec.errors import CrossrecError
+from crossrec.runs.compare import Result, matching_runs
+
+PAGES = Path(__file__).resolve().parent
+WORLDS = {1.0: "Shared taste", 0.0: "Nothing shared: the control"}
+
+
+# --- cards -----------------------------------------------------------------------------------------------------------
+
+
+def world(dataset: str, strength: float, shown: str) -> None:
+    """One of the demo's worlds, with its verdict."""
+    found = result(dataset)
+    with st.container(border=True, height="stretch"):
+        st.markdown(f"**{WORLDS.get(strength, f'{strength:.0%} of taste is shared')}**")
+        if strength == 0:
+            st.caption("The two domains' tastes are independent, so transfer must not help here.")
+        else:
+            st.caption(f"{strength:.0%} of a person's taste is the same in both domains, so transfer should help.")
+        if found is None or found.verdict is None:
+            st.markdown("There is no trained pair of models yet.")
+        else:
+            row = found.comparison.difference(results.challenger(found), "with_source")
+            kind, words, colour = {
+                "yes": ("check_circle", "Transfer helps", "green"),
+                "harm": ("change_history", "Transfer does harm", "orange"),
+            }.get(found.verdict.answer, ("drag_handle", "No evidence of a gain", "blue"))
+            st.badge(words, icon=f":material/{kind}:", color=colour)
+            if row:
+                st.markdown(
+                    f"NDCG@10 **{row.value.mean:+.3f}**, 95 % interval {row.value.low:+.3f} to {row.value.high:+.3f}"
+                )
+        if dataset == shown:
+            st.caption(":material/visibility: Shown above")
+        else:
+            st.page_link(
+                PAGES / "home.py", label="Show this one", icon=":material/visibility:", query_params={"data": dataset}
+            )
+
+
+def worlds(shown: str) -> None:
+    """The demo's worlds side by side: the effect must be there in one and absent in the other."""
+    found = [(meta["name"], meta["origin"]["transfer_strength"]) for meta in list_datasets() if is_demo(meta)]
+    if len(found) < 2:
+        return
+    st.subheader("Is it the taste, or just a bigger model?", anchor=False)
+    st.markdown("The demo's worlds differ in one thing only: how much of a person's taste the two domains share.")
+    with st.grid(len(found), min_column_width=280):
+        for name, strength in sorted(found, key=lambda one: -one[1]):
+            world(name, strength, shown)
+
+
+def next_steps(dataset: str, trained: bool) -> None:
+    st.subheader("Where to go next", anchor=False)
+    link = {"data": dataset}
+    with st.container(horizontal=True, gap="medium"):
+        st.page_link(
+            PAGES / "explore.py",
+            label="See who is in both domains",
+            icon=":material/travel_explore:",
+            query_params=link,
+        )
+        if trained:
+            st.page_link(
+                PAGES / "compare.py", label="See whom transfer helped", icon=":material/balance:", query_params=link
+            )
+
+
+def is_demo(meta: dict) -> bool:
+    return meta["origin"].get("kind") == "demo" and "transfer_strength" in meta["origin"]
+
+
+def result(dataset: str) -> Result | None:
+    try:
+        chosen = matching_runs(dataset)
+        return state.result(chosen) if chosen else None
+    except CrossrecError:
+        return None
+
+
+# --- page ------------------------------------------------------------------------------------------------------------
+
+st.title("Does taste carry over?", anchor=False)
+dataset = state.choose_dataset()
+meta = load_meta(dataset)
+source, target = (meta["domains"][which]["name"] for which in ("source", "target"))
+chosen = matching_runs(dataset)
+
+if chosen is None:
+    if meta["counts"]["source_events"]:
+        cards.answer(
+            f"Not known yet for {source} and {target}: no model with transfer and its baseline have been trained.",
+            "unknown",
+        )
+    else:
+        cards.answer(f"{dataset} has one domain only, {target}: there is nothing that could carry over.", "unknown")
+    finished, others = state.runs(dataset)
+    if meta["counts"]["source_events"]:
+        cards.no_runs(dataset, others)
+else:
+    found = state.result(chosen)
+    if found.verdict:
+        cards.verdict(found.verdict)
+    cards.numbers(results.numbers(found, source))
+    frame = results.means(found)
+    cards.chart(
+        results.lead_sentence(found),
+        charts.dots(frame, "NDCG@10 over all people tested, with 95 % intervals", list(frame["label"])),
+        key="home_means",
+        note="The whole catalogue is ranked. The oracle knows the true probabilities of the invented world: nothing can "
+        "do better."
+        if "oracle" in set(frame["recipe"])
+        else "The whole catalogue is ranked.",
+    )
+    if is_demo(meta):
+        worlds(dataset)
+next_steps(dataset, chosen is not None)

@@ -7,8 +7,10 @@ import streamlit as st
 from app.ui.errors import as_sentence
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
+# A file of ours: a Material icon here would be fetched from the web.
+ICON = Path(__file__).resolve().parent / "ui" / "icon.svg"
 
-st.set_page_config(page_title="crossrec", page_icon=":material/conversion_path:", layout="wide")
+st.set_page_config(page_title="crossrec", page_icon=str(ICON), layout="wide")
 
 pages = {
     "": [
@@ -16,10 +18,11 @@ pages = {
             PAGES / "home.py",
             title="Home",
             icon=":material/home:",
-            url_path="home",
             default=True,
             help="Does taste carry over from one domain to another? The answer, and the numbers behind it.",
-        )
+        ),
+        # The first page's address is "/" whatever its url_path says; /home leads to it too.
+        st.Page(PAGES / "home.py", title="Home", icon=":material/home:", url_path="home", visibility="hidden"),
     ],
     "Look": [
         st.Page(

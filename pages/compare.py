@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app.ui import cards, charts, results, state
-from app.ui.errors import plain
+from app.ui.errors import percent, plain
 from crossrec.data.folder import load_meta
 from crossrec.evaluation.protocol import SAMPLED
 from crossrec.runs.compare import BASELINE, TRANSFER, Result, matching_runs, unlike
@@ -103,7 +103,7 @@ def shown_lists(chosen: list[Run], titles: dict[str, str]) -> None:
     frame = results.lists(chosen, titles)
     widest = frame.loc[frame["Catalogue shown"].idxmax()]
     st.markdown(
-        f"**{plain(widest['Recommender'])} shows the most of the catalogue: {widest['Catalogue shown']:.0%} of the items "
+        f"**{plain(widest['Recommender'])} shows the most of the catalogue: {percent(widest['Catalogue shown'])} of the items "
         "reach at least one person's first ten**"
     )
     column = st.column_config

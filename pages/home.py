@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.ui import cards, charts, results, state
+from app.ui.errors import percent
 from crossrec.data.folder import list_datasets, load_meta
 from crossrec.errors import CrossrecError
 from crossrec.runs.compare import Result, matching_runs
@@ -20,11 +21,11 @@ def world(dataset: str, strength: float, shown: str) -> None:
     """One of the demo's worlds, with its verdict."""
     found = result(dataset)
     with st.container(border=True, height="stretch"):
-        st.markdown(f"**{WORLDS.get(strength, f'{strength:.0%} of taste is shared')}**")
+        st.markdown(f"**{WORLDS.get(strength, f'{percent(strength)} of taste is shared')}**")
         if strength == 0:
             st.caption("The two domains' tastes are independent, so transfer must not help here.")
         else:
-            st.caption(f"{strength:.0%} of a person's taste is the same in both domains, so transfer should help.")
+            st.caption(f"{percent(strength)} of a person's taste is the same in both domains, so transfer should help.")
         if found is None or found.verdict is None:
             st.markdown("There is no trained pair of models yet.")
         else:

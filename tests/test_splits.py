@@ -66,7 +66,9 @@ def test_next_item_against_plain_python(random_pair: MakePair, seed: int, timed:
         n = int(pair.target.counts[user])
         assert split.target_train_end[user] == max(0, n - 2)
         # Nothing of the source is trained on that the earliest question of the user may not see.
-        earliest = min([visible(pair, user, at) for at in range(max(0, n - 2), n)], default=int(pair.source.counts[user]))
+        earliest = min(
+            [visible(pair, user, at) for at in range(max(0, n - 2), n)], default=int(pair.source.counts[user])
+        )
         assert split.source_train_end[user] == earliest
     assert leak_report(pair, split)["leaks"] == 0
 
@@ -243,9 +245,9 @@ def test_hidden_events_in_training_are_found(pair: DomainPair) -> None:
 
 def test_a_truth_that_was_seen_is_found(pair: DomainPair) -> None:
     # User 2 has item 5 twice in a row.
-    assert found(
-        pair, clean(test=questions((2, 0, 2, 3)), target_train_end=np.array([2, 1, 2]))
-    ) == {"Truth already seen": 1}
+    assert found(pair, clean(test=questions((2, 0, 2, 3)), target_train_end=np.array([2, 1, 2]))) == {
+        "Truth already seen": 1
+    }
 
 
 def test_cold_users_in_two_parts_or_in_training_are_found(pair: DomainPair) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app.ui import theme
 from app.ui.cards import Number
+from app.ui.errors import percent
 from crossrec.data.explore import FEW, Overview
 
 ENOUGH = 0.5
@@ -22,10 +23,10 @@ def answer(seen: Overview, source: str, target: str, single: bool) -> tuple[str,
         )
     if not seen.both:
         return f"No: none of the {seen.users:,} people is in both {source} and {target}.", "harm"
-    people = f"{seen.both:,} of {seen.users:,} people ({seen.both_share:.0%}) are in both {source} and {target}"
+    people = f"{seen.both:,} of {seen.users:,} people ({percent(seen.both_share)}) are in both {source} and {target}"
     if not seen.has_time:
         return f"They may: {people}. The data has no times, so how much {source} came first is not known.", "no"
-    before = f"{seen.preceded_share:.0%} of their {target} events have at least one {source} event before them"
+    before = f"{percent(seen.preceded_share)} of their {target} events have at least one {source} event before them"
     if seen.preceded_share >= ENOUGH:
         return f"They can: {people}, and {before}.", "yes"
     return f"Hardly: {people}, but only {before}.", "no"
@@ -52,14 +53,14 @@ def numbers(seen: Overview, sizes: pd.DataFrame, source: str, target: str) -> li
             "People in both",
             f"{seen.both:,}",
             f"People with at least one event in {source} and one in {target}: only for them can anything carry over.",
-            f"{seen.both_share:.0%}",
+            f"{percent(seen.both_share)}",
             "of all",
             "off",
             "off",
         ),
         Number(
             "History in time",
-            f"{seen.preceded_share:.0%}",
+            f"{percent(seen.preceded_share)}",
             f"Share of the {seen.target_events:,} {target} events of people in both that have a {source} event {known} "
             "them.",
         ),
@@ -73,7 +74,7 @@ def numbers(seen: Overview, sizes: pd.DataFrame, source: str, target: str) -> li
             f"{seen.cold:,}",
             f"People in both with at most {FEW} {target} events: a model of {target} alone has little to go by, so they "
             "stand to gain most.",
-            f"{seen.cold / seen.both:.0%}" if seen.both else None,
+            f"{percent(seen.cold / seen.both)}" if seen.both else None,
             "of those in both" if seen.both else None,
             "off",
             "off",
@@ -103,7 +104,7 @@ def overlap_sentence(seen: Overview, target: str) -> str:
         return "Nobody is in the target domain"
     if seen.both == there:
         return f"Everyone in {target} is in the other domain too"
-    return f"{seen.both / there:.0%} of the people in {target} bring a history from the other domain"
+    return f"{percent(seen.both / there)} of the people in {target} bring a history from the other domain"
 
 
 def size_sentence(sizes: pd.DataFrame) -> str:
@@ -140,9 +141,9 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
 def began_sentence(began: pd.DataFrame, sizes: pd.DataFrame) -> str:
     labels = dict(zip(sizes["which"], sizes["domain"], strict=True))
     share = began.set_index("began")["share"]
-    words = f"{share['source']:.0%} of the people in both began with {labels['source']}, {share['target']:.0%} with "
+    words = f"{percent(share['source'])} of the people in both began with {labels['source']}, {percent(share['target'])} with "
     return (
-        words + labels["target"] + (f" and {share['same time']:.0%} with both at once." if share["same time"] else ".")
+        words + labels["target"] + (f" and {percent(share['same time'])} with both at once." if share["same time"] else ".")
     )
 
 
@@ -159,8 +160,8 @@ def tail_sentence(per_person: pd.DataFrame) -> str:
 
 
 def popularity_sentence(top_tenth: dict[str, float], source: str, target: str) -> str:
-    words = f"The most taken tenth of the items holds {top_tenth['target']:.0%} of {target}"
-    return words + ("" if pd.isna(top_tenth["source"]) else f" and {top_tenth['source']:.0%} of {source}")
+    words = f"The most taken tenth of the items holds {percent(top_tenth['target'])} of {target}"
+    return words + ("" if pd.isna(top_tenth["source"]) else f" and {percent(top_tenth['source'])} of {source}")
 
 
 def rating_sentence(ratings: pd.DataFrame) -> str:

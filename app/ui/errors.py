@@ -32,6 +32,12 @@ def say(error: CrossrecError) -> None:
     st.warning(plain(str(error)), icon=":material/info:")
 
 
+def percent(share: float) -> str:
+    """A share in words: 99.7 % is not rounded to all, nor 0.3 % to none."""
+    near_an_end = 0 < share < 0.01 or 0.99 < share < 1
+    return f"{share:.1%}".replace("%", " %") if near_an_end else f"{share:.0%}".replace("%", " %")
+
+
 def plain(text: str) -> str:
     """Text in which Markdown finds nothing to format, except code between backquotes, which our sentences use."""
     parts = text.split("`")

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from app.ui.cards import Number
+from app.ui.errors import percent
 from crossrec.evaluation.compare import HEADLINE, Row
 from crossrec.evaluation.protocol import COLD, GROUPS, group_masks
 from crossrec.runs.compare import TRANSFER, Result
@@ -102,7 +103,7 @@ def numbers(result: Result, source: str) -> list[Number]:
             f"{after.value.mean:.3f}",
             f"{NDCG} Here over the {after.users:,} {who}.",
             f"{change.value.mean:+.3f}",
-            "clear" if clear else "not clear",
+            "beyond chance" if clear else "within chance",
             "normal" if clear else "off",
         ),
         Number(
@@ -115,10 +116,10 @@ def numbers(result: Result, source: str) -> list[Number]:
         ),
         Number(
             "Ranked higher for",
-            f"{share['helped']:.0%}",
+            f"{percent(share['helped'])}",
             f"Share of the {share['users']:,} {who} whose hidden item stands higher in the list of {after.title} than "
             f"in that of {before.title}. Two lists without anything between them give about half.",
-            f"{share['hurt']:.0%}",
+            f"{percent(share['hurt'])}",
             "lower",
             "off",
             "off",
@@ -142,7 +143,7 @@ def lead_sentence(result: Result) -> str:
     best = real.iloc[0]
     words = f"{best['title']} has the highest mean, {best['mean']:.3f}"
     oracle = frame[frame["recipe"] == "oracle"]
-    return words + (f", {best['mean'] / oracle.iloc[0]['mean']:.0%} of what an oracle reaches" if len(oracle) else "")
+    return words + (f", {percent(best['mean'] / oracle.iloc[0]['mean'])} of what an oracle reaches" if len(oracle) else "")
 
 
 def metric_sentence(frame: pd.DataFrame, who: str) -> str:
@@ -155,7 +156,7 @@ def metric_sentence(frame: pd.DataFrame, who: str) -> str:
         return f"{who} loses in every metric"
     if not up and not down:
         return f"No metric tells {who} from the baseline"
-    words = [f"gains in {_list(up)}"] * bool(up) + [f"loses in {_list(down)}"] * bool(down)
+    words = [f"{what} in {_list(names)}" for what, names in (("gains", up), ("loses", down)) if names]
     return f"{who} {' and '.join(words)}; the rest is not clear"
 
 
@@ -169,8 +170,7 @@ def group_sentence(frame: pd.DataFrame) -> str:
         return "No group of people clearly gains or loses"
     if len(up) == len(parts):
         return "Every group of people gains"
-    words = [f"clear gains: {_list(up)}"] * bool(up) + [f"clear losses: {_list(down)}"] * bool(down)
-    sentence = "; ".join(words)
+    sentence = "; ".join(f"{what}: {_list(who)}" for what, who in (("clear gains", up), ("clear losses", down)) if who)
     return sentence[0].upper() + sentence[1:]
 
 

@@ -38,6 +38,7 @@ def choose_dataset() -> str:
         key="data",
         bind="query-params",
         persist_state="session",
+        width=340,
         help="Two domains and the people in them. `crossrec data import` and `crossrec data download` make more.",
     )
 

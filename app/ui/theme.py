@@ -22,7 +22,13 @@ RECIPE = {
     "linear-map": SIMPLE,
     "oracle": ORACLE,
 }
-SHAPE = {"target-sasrec": "square", "transfer-sasrec": "circle", "oracle": "diamond"}
+SHAPE = {
+    "target-sasrec": "square",
+    "transfer-sasrec": "circle",
+    "popularity": "triangle-down",
+    "linear-map": "triangle-up",
+    "oracle": "diamond",
+}
 """Colour is never the only code."""
 
 
@@ -31,4 +37,4 @@ def recipe_colour(recipe: str) -> str:
 
 
 def recipe_shape(recipe: str) -> str:
-    return SHAPE.get(recipe, "triangle-up")
+    return SHAPE.get(recipe, "cross")

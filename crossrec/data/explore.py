@@ -17,7 +17,7 @@ from crossrec.errors import CrossrecError
 
 FEW = 3
 """A person with at most so many target events has little for a target model to go by."""
-STEPS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 90)
+STEPS = (1, 2, 3, 5, 10, 20, 50, 100)
 """Lower edges of the bins for events a person: finer where most people are."""
 MOST_FOUND = 50
 MOST_WORDS = 8

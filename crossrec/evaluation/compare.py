@@ -1,7 +1,7 @@
 """Two or more evaluated runs side by side, paired over users, and the sentence that follows from the numbers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Means of all sides, and differences of each later side to the first."""
+    """Means of all sides, and paired differences of each later side to the first."""
 
     means: list[Row]
     differences: list[Row]
+    versus: list[Row] = field(default_factory=list)
+    """Differences of every other side to the champion, where one was named."""
 
     def mean(self, run: str, group: str = "all", metric: str = HEADLINE, protocol: str = "full") -> Row | None:
         return _find(self.means, run, group, metric, protocol)
@@ -65,14 +67,21 @@ class Comparison:
         return {
             "means": [row.to_dict() for row in self.means],
             "differences": [row.to_dict() for row in self.differences],
+            "versus": [row.to_dict() for row in self.versus],
         }
 
 
-def compare(sides: Sequence[Side], cutoff: int = 10, seed: int = 0) -> Comparison:
-    """Compares every later side with the first one.
+def compare(sides: Sequence[Side], champion: str | None = None, cutoff: int = 10, seed: int = 0) -> Comparison:
+    """Compares every later side with the first one, and every other side with the champion.
 
     Means and paired differences of all metrics at one cutoff, for every group, by full ranking and by the sampled
     protocol, each with a bootstrap interval over users.
+
+    Args:
+        sides: the evaluated runs; the first is the baseline.
+        champion: run name of the side that the others, too, are compared with.
+        cutoff: the k of the metrics.
+        seed: of the resampling.
 
     Raises:
         CrossrecError: the sides were not asked the same questions.
@@ -82,42 +91,46 @@ def compare(sides: Sequence[Side], cutoff: int = 10, seed: int = 0) -> Compariso
     for side, table in zip(sides[1:], tables[1:], strict=True):
         if not all(np.array_equal(first[c], table[c]) for c in ("user", "n_source", "n_target", "n_truth")):
             raise CrossrecError(
-                f"{sides[0].run} and {side.run} were not tested on the same questions: compare runs of one dataset "
-                "and split."
+                f"{sides[0].run} and {side.run} were not tested on the same questions: "
+                "compare runs of one dataset and split."
             )
-    means: list[Row] = []
-    differences: list[Row] = []
     names = [f"{metric}@{cutoff}" for metric in METRICS]
     columns = names + [f"sampled.{name}" for name in names]
+    # Blocks of M metrics: the sides, then their differences; (side, reference) with None for a mean.
+    blocks: list[tuple[int, int | None]] = [(i, None) for i in range(len(sides))]
+    blocks += [(i, 0) for i in range(1, len(sides))]
+    best = next((i for i, side in enumerate(sides) if side.run == champion), None)
+    if best is not None:
+        blocks += [(i, best) for i in range(len(sides)) if i != best]
+    found = Comparison([], [], [])
     for group, mask in group_masks(first).items():
         users = int(mask.sum())
         if not users:
             continue
         values = [table.loc[mask, columns].to_numpy(float).T for table in tables]  # each (M, Q)
-        blocks = values + [v - values[0] for v in values[1:]]
+        stacked = np.concatenate([values[i] if ref is None else values[i] - values[ref] for i, ref in blocks])
         # One resampling for all sides and metrics of a group: what is compared saw the same resampled users.
-        intervals = mean_intervals(np.concatenate(blocks), seed=seed)
-        for i in range(len(blocks)):
-            delta = i >= len(sides)
-            side = sides[i - len(sides) + 1] if delta else sides[i]
+        intervals = iter(mean_intervals(stacked, seed=seed))
+        for n, (i, ref) in enumerate(blocks):
+            later = n >= 2 * len(sides) - 1
+            rows = found.means if ref is None else found.versus if later else found.differences
             for j, column in enumerate(columns):
-                protocol, metric = ("sampled", column[8:]) if column.startswith("sampled.") else ("full", column)
-                value = intervals[i * len(columns) + j]
-                base = intervals[j].mean
-                (differences if delta else means).append(
+                value, sampled = next(intervals), column.startswith("sampled.")
+                base = float(np.nanmean(values[ref][j])) if ref is not None else 0.0
+                rows.append(
                     Row(
-                        side.run,
-                        side.title,
-                        group,
-                        protocol,
-                        metric,
-                        users,
-                        value,
-                        sides[0].title if delta else None,
-                        value.mean / base if delta and base else None,
+                        run=sides[i].run,
+                        title=sides[i].title,
+                        group=group,
+                        protocol="sampled" if sampled else "full",
+                        metric=column.removeprefix("sampled."),
+                        users=users,
+                        value=value,
+                        baseline=None if ref is None else sides[ref].title,
+                        relative=value.mean / base if base else None,
                     )
                 )
-    return Comparison(means, differences)
+    return found
 
 
 @dataclass(frozen=True)
@@ -177,12 +190,17 @@ def verdict(
             f"{_signed(without.value)}."
         )
     for run in simple:
-        row, best = comparison.mean(run, "all"), comparison.mean(transfer, "all")
-        if row is not None and best is not None and row.value.mean >= best.value.mean:
+        row, best = comparison.mean(run), comparison.mean(transfer)
+        gap = _find(comparison.versus, run, "all", HEADLINE, "full")
+        if row is None or best is None or gap is None or gap.value.negative:
+            continue
+        reached = f"{row.title} alone reaches {row.value.mean:.4f} over all users and transfer {best.value.mean:.4f}"
+        if gap.value.positive:
             details.append(
-                f"{row.title} alone reaches {row.value.mean:.4f} over all users and transfer {best.value.mean:.4f}: "
-                "on this data the simple recommender is the better choice."
+                f"{reached}: on this data the simple recommender is the better choice ({_signed(gap.value)})."
             )
+        else:
+            details.append(f"{reached}: neither is shown to be better ({_signed(gap.value)}).")
     return Verdict(answer, headline, details)
 
 

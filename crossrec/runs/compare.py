@@ -61,9 +61,9 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
     if best is not None and pair.meta["hash"] == configs[0]["dataset_hash"]:
         split = open_split(pair, configs[0]["split"]["kind"], configs[0]["split"]["seed"])
         sides.append(Side("oracle", "Oracle (knows the truth)", evaluate(best, pair, split).table))
-    comparison = compare(sides)
     recipes = {run.name: config["recipe"] for run, config in zip(chosen, configs, strict=True)}
     transfer = next((name for name, recipe in recipes.items() if recipe == TRANSFER), None)
+    comparison = compare(sides, champion=transfer)
     answer = None
     if transfer is not None and recipes[chosen[0].name] == BASELINE:
         answer = verdict(

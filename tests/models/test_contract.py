@@ -93,9 +93,7 @@ def test_shape_type_and_padding(recommender: Recommender) -> None:
 @every
 def test_batch_mates_and_padding_do_not_matter(recommender: Recommender) -> None:
     together = recommender.score(PEOPLE)
-    wider = Histories(
-        np.pad(PEOPLE.source, ((0, 0), (3, 0))), np.pad(PEOPLE.target, ((0, 0), (2, 0))), PEOPLE.users
-    )
+    wider = Histories(np.pad(PEOPLE.source, ((0, 0), (3, 0))), np.pad(PEOPLE.target, ((0, 0), (2, 0))), PEOPLE.users)
     np.testing.assert_allclose(recommender.score(wider), together, rtol=1e-4, atol=1e-5)
     order = np.array([3, 0, 5, 1, 4, 2])
     turned = Histories(PEOPLE.source[order], PEOPLE.target[order], np.arange(USERS)[order])

@@ -59,9 +59,7 @@ def test_gbce_is_its_formula() -> None:
     k, n_items, t = negative.shape[1], 31, 0.6
     a = k / (n_items - 1)
     b = a * (t * (1 - 1 / a) + 1 / a)
-    formula = (
-        -(b * torch.log(torch.sigmoid(positive)) + torch.log(1 - torch.sigmoid(negative)).sum(1)).mean() / (k + 1)
-    )
+    formula = -(b * torch.log(torch.sigmoid(positive)) + torch.log(1 - torch.sigmoid(negative)).sum(1)).mean() / (k + 1)
     same(losses.gbce(positive, negative, n_items, t), formula, (positive, negative))
     same(losses.gbce(positive, negative, n_items, 0.0), losses.bce(positive, negative), (positive, negative))
 

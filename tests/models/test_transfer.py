@@ -63,7 +63,9 @@ def test_the_training_states_are_those_asked_for_in_testing() -> None:
     target, source = [5, 1, 7], [2, 9, 4]
     known = [0, 1, 1, 3]  # source events before each of the four states
     with torch.no_grad():
-        vectors = torch.stack([recommender.source_model.mean(torch.tensor([source[:n]], dtype=torch.long))[0] for n in known])
+        vectors = torch.stack(
+            [recommender.source_model.mean(torch.tensor([source[:n]], dtype=torch.long))[0] for n in known]
+        )
         fused = recommender.model(torch.tensor([target]), vectors[None], torch.tensor([[n > 0 for n in known]]))[0]
         for k, n in enumerate(known):
             asked = recommender.states(Histories.of([source[:n]], [target[:k]]))[0]

@@ -18,10 +18,11 @@ pages = {
             PAGES / "home.py",
             title="Home",
             icon=":material/home:",
+            url_path="start",
             default=True,
             help="Does taste carry over from one domain to another? The answer, and the numbers behind it.",
         ),
-        # The first page's address is "/" whatever its url_path says; /home leads to it too.
+        # The default page is served at "/", never at its own url_path; so /home is a second, hidden way in.
         st.Page(PAGES / "home.py", title="Home", icon=":material/home:", url_path="home", visibility="hidden"),
     ],
     "Look": [

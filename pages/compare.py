@@ -61,11 +61,9 @@ def differences(found: Result, run: str, source: str) -> None:
         frame = results.by_group(found, run, source)
         cards.chart(
             results.group_sentence(frame),
-            charts.dots(
-                frame, f"NDCG@10 difference, {results.title(found, run)}", list(frame["label"]), difference=True
-            ),
+            charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
             "cmp_groups",
-            note="The number beside a group is how many people were tested. Small groups have wide intervals.",
+            note=f"{results.title(found, run)} against {found.sides[0].title}. The number beside a group is how many people were tested. Small groups have wide intervals.",
         )
 
 
@@ -90,8 +88,8 @@ def training(chosen: list[Run], titles: dict[str, str]) -> None:
     st.subheader("How did training go?", anchor=False)
     left, right = st.columns(2, gap="large")
     for place, what, words, axis in (
-        (left, "valid", "Validation NDCG@10; the diamond is the epoch that was kept", "Validation NDCG@10"),
-        (right, "loss", "Training loss", "Training loss"),
+        (left, "valid", results.best_sentence(frames["valid"]), "Validation NDCG@10"),
+        (right, "loss", results.loss_sentence(frames["loss"]), "Training loss"),
     ):
         with place:
             if len(frames[what]):
@@ -103,8 +101,8 @@ def shown_lists(chosen: list[Run], titles: dict[str, str]) -> None:
     frame = results.lists(chosen, titles)
     widest = frame.loc[frame["Catalogue shown"].idxmax()]
     st.markdown(
-        f"**{plain(widest['Recommender'])} shows the most of the catalogue: {percent(widest['Catalogue shown'])} of the items "
-        "reach at least one person's first ten**"
+        f"**{plain(widest['Recommender'])} shows the most of the catalogue: {percent(widest['Catalogue shown'])} of "
+        "the items reach at least one person's first ten**"
     )
     column = st.column_config
     st.dataframe(
@@ -164,7 +162,8 @@ def fairness(chosen: list[Run]) -> None:
             words = ", ".join(f"{key} {a} and {b}" for key, (a, b) in found.items())
             st.warning(
                 plain(
-                    f"{first.name} and {run.name} differ in more than transfer: {words}. What follows may be due to that."
+                    f"{first.name} and {run.name} differ in more than transfer: {words}. "
+                    "What follows may be due to that."
                 ),
                 icon=":material/change_history:",
             )

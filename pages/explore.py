@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app.ui import cards, charts, domains, state
-from app.ui.errors import as_sentence, plain
+from app.ui.errors import as_sentence, capital, plain
 from crossrec.data import explore
 from crossrec.data.pair import DomainPair
 
@@ -22,7 +22,11 @@ def two_domains(pair: DomainPair, about: dict) -> None:
             cards.absent("Overlap", f"There is only one domain, {pair.target.label}, so nobody can be in both.")
         else:
             frame = domains.parts(seen, pair.source.label, pair.target.label)
-            cards.chart(domains.overlap_sentence(seen, pair.target.label), charts.overlap(frame), "exp_overlap")
+            cards.chart(
+                domains.overlap_sentence(seen, pair.source.label, pair.target.label),
+                charts.overlap(frame),
+                "exp_overlap",
+            )
     with right:
         st.markdown(f"**{plain(domains.size_sentence(about['sizes']))}**")
         st.dataframe(
@@ -131,7 +135,7 @@ def reviews(name: str, pair: DomainPair) -> None:
             return
         st.markdown(f"**{plain(domains.search_sentence(total, len(found), words))}**")
         st.dataframe(
-            found.dropna(axis="columns", how="all"),
+            domains.search_table(found),
             width="stretch",
             hide_index=True,
             row_height=70,

@@ -109,18 +109,21 @@ if chosen is None:
 else:
     found = state.result(chosen)
     if found.verdict:
-        cards.verdict(found.verdict)
+        cards.answer(found.verdict.headline, found.verdict.answer)
     cards.numbers(results.numbers(found, source))
     frame = results.means(found)
     cards.chart(
         results.lead_sentence(found),
         charts.dots(frame, "NDCG@10 over all people tested, with 95 % intervals", list(frame["label"])),
         key="home_means",
-        note="The whole catalogue is ranked. The oracle knows the true probabilities of the invented world: nothing can "
-        "do better."
+        note="The whole catalogue is ranked. The oracle knows the true probabilities of the invented world: "
+        "nothing can do better."
         if "oracle" in set(frame["recipe"])
         else "The whole catalogue is ranked.",
     )
+    if found.verdict:
+        with st.expander("What else the numbers say", icon=":material/format_list_bulleted:"):
+            cards.points(found.verdict.details)
     if is_demo(meta):
         worlds(dataset)
 next_steps(dataset, chosen is not None)

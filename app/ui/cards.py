@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from app.ui.errors import plain
+from app.ui.errors import capital, plain
 from crossrec.evaluation.compare import Verdict
 from crossrec.runs.folder import Run
 
@@ -37,8 +37,12 @@ def answer(sentence: str, kind: str = "no", details: Sequence[str] = ()) -> None
     """The page's answer, the first thing after the title, and what else must be said with it."""
     show, icon = ANSWERS[kind]
     show(plain(sentence), icon=icon)
-    if details:
-        st.markdown("\n".join(f"* {plain(one)}" for one in details))
+    points(details)
+
+
+def points(sentences: Sequence[str]) -> None:
+    if sentences:
+        st.markdown("\n".join(f"* {plain(one)}" for one in sentences))
 
 
 def verdict(found: Verdict) -> None:
@@ -50,7 +54,7 @@ def numbers(row: Sequence[Number]) -> None:
     with st.grid(len(row), min_column_width=160, gap="small"):
         for one in row:
             st.metric(
-                one.label,
+                capital(one.label),
                 one.value,
                 one.delta,
                 help=one.help,
@@ -64,6 +68,7 @@ def numbers(row: Sequence[Number]) -> None:
 
 def chart(finding: str, drawn: Any, key: str, note: str | None = None) -> None:
     """A chart below what it shows, in words."""
+    finding = capital(finding)
     st.markdown(f"**{plain(finding)}**")
     st.altair_chart(drawn, width="stretch", key=key, alt=finding)
     if note:
@@ -80,9 +85,9 @@ def no_datasets() -> None:
     with st.container(border=True):
         st.subheader("There is no data yet", anchor=False)
         st.markdown(
-            "The demo builds two small invented worlds, **Screen** (films and series) and **Sound** (albums). In one of "
-            "them people have the same taste in both, in the other nothing is shared. It then trains a model with and one "
-            "without transfer in each: about five minutes on a laptop, nothing is downloaded."
+            "The demo builds two small invented worlds of **Screen** (films and series) and **Sound** (albums). In "
+            "one, people have the same taste in both; in the other, nothing is shared. In each it then trains a model "
+            "with and one without transfer. It takes a few minutes and downloads nothing."
         )
         st.code("crossrec demo", language="bash")
         st.markdown("Or bring two files of reviews or purchases; CSV, JSON lines and Parquet are read as they are:")
@@ -138,7 +143,7 @@ def leaks(report: dict[str, Any] | None) -> None:
         hide_index=True,
         width="stretch",
         column_config={
-            "Check": st.column_config.TextColumn(width="medium", pinned=True),
+            "Check": st.column_config.TextColumn(width=280, pinned=True),
             "Found": st.column_config.TextColumn(width="small"),
             "Among": st.column_config.NumberColumn(width="small", format="localized"),
             "What is counted": st.column_config.TextColumn(width="large"),

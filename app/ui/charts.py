@@ -9,7 +9,7 @@ from app.ui import theme
 
 TALL = 260
 """Height in px of a chart with a free vertical axis."""
-ROW = 34
+ROW = 40
 """Height in px of a row of dots."""
 
 
@@ -28,12 +28,12 @@ def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False)
     colours = [theme.recipe_colour(recipe) for recipe in titles]
     shapes = [theme.recipe_shape(recipe) for recipe in titles]
     encoded: dict[str, Any] = {
-        "y": alt.Y("label:N", sort=rows, title=None, axis=alt.Axis(labelLimit=190, ticks=False, domain=False)),
+        "y": alt.Y("label:N", sort=rows, title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
         "color": alt.Color("title:N", scale=alt.Scale(domain=list(titles.index), range=colours), legend=legend),
     }
     if many:
         encoded["yOffset"] = alt.YOffset("title:N", sort=list(titles.index))
-    axis = alt.Axis(format="+.2f" if difference else ".2f", tickCount=5)
+    axis = alt.Axis(format="+.2f" if difference else ".2f", tickCount=5, labelFlush=True)
     low, high = min(0.0, frame["low"].min()), max(0.0, frame["high"].max())
     room = (high - low) * 0.04
     scale = alt.Scale(domain=[low - (room if low < 0 else 0), high + room], nice=False)
@@ -59,7 +59,7 @@ def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False)
     if difference:
         zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3]).encode(x="x:Q")
         layers.insert(0, zero)
-    per_row = max(ROW, 20 * (len(titles) if many else 1) + 8)
+    per_row = max(ROW, 22 * (len(titles) if many else 1) + 10)
     return alt.layer(*layers).properties(height=per_row * len(rows) + (70 if many else 40))
 
 
@@ -79,9 +79,7 @@ def overlap(frame: pd.DataFrame) -> alt.LayerChart:
     )
     base = alt.Chart(frame)
     bar = base.mark_bar(size=56, cornerRadius=2).encode(
-        x=alt.X(
-            "begin:Q", title="People", axis=alt.Axis(tickCount=5, format="~s", grid=False), scale=alt.Scale(nice=False)
-        ),
+        x=alt.X("begin:Q", axis=None, scale=alt.Scale(nice=False)),
         x2="end:Q",
         color=colour,
         tooltip=[
@@ -96,7 +94,7 @@ def overlap(frame: pd.DataFrame) -> alt.LayerChart:
         .encode(x="middle:Q", text=alt.Text("people:Q", format=","))
         .transform_filter(wide)
     )
-    return alt.layer(bar, text).properties(height=170)
+    return alt.layer(bar, text).properties(height=150)
 
 
 def activity(frame: pd.DataFrame) -> alt.Chart:

@@ -53,14 +53,14 @@ def numbers(seen: Overview, sizes: pd.DataFrame, source: str, target: str) -> li
             "People in both",
             f"{seen.both:,}",
             f"People with at least one event in {source} and one in {target}: only for them can anything carry over.",
-            f"{percent(seen.both_share)}",
+            percent(seen.both_share),
             "of all",
             "off",
             "off",
         ),
         Number(
             "History in time",
-            f"{percent(seen.preceded_share)}",
+            percent(seen.preceded_share),
             f"Share of the {seen.target_events:,} {target} events of people in both that have a {source} event {known} "
             "them.",
         ),
@@ -72,9 +72,9 @@ def numbers(seen: Overview, sizes: pd.DataFrame, source: str, target: str) -> li
         Number(
             f"Cold in {target}",
             f"{seen.cold:,}",
-            f"People in both with at most {FEW} {target} events: a model of {target} alone has little to go by, so they "
-            "stand to gain most.",
-            f"{percent(seen.cold / seen.both)}" if seen.both else None,
+            f"People in both with at most {FEW} {target} events: a model of {target} alone has little to go by, so "
+            "they stand to gain most.",
+            percent(seen.cold / seen.both) if seen.both else None,
             "of those in both" if seen.both else None,
             "off",
             "off",
@@ -98,13 +98,13 @@ def parts(seen: Overview, source: str, target: str) -> pd.DataFrame:
     )
 
 
-def overlap_sentence(seen: Overview, target: str) -> str:
+def overlap_sentence(seen: Overview, source: str, target: str) -> str:
     there = seen.both + seen.target_only
     if not there:
         return "Nobody is in the target domain"
     if seen.both == there:
-        return f"Everyone in {target} is in the other domain too"
-    return f"{percent(seen.both / there)} of the people in {target} bring a history from the other domain"
+        return f"Everyone in {target} is in {source} too"
+    return f"{percent(seen.both / there)} of the people in {target} bring a history from {source}"
 
 
 def size_sentence(sizes: pd.DataFrame) -> str:
@@ -141,9 +141,12 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
 def began_sentence(began: pd.DataFrame, sizes: pd.DataFrame) -> str:
     labels = dict(zip(sizes["which"], sizes["domain"], strict=True))
     share = began.set_index("began")["share"]
-    words = f"{percent(share['source'])} of the people in both began with {labels['source']}, {percent(share['target'])} with "
+    words = f"{percent(share['source'])} of the people in both began with {labels['source']}, "
+    words += f"{percent(share['target'])} with "
     return (
-        words + labels["target"] + (f" and {percent(share['same time'])} with both at once." if share["same time"] else ".")
+        words
+        + labels["target"]
+        + (f" and {percent(share['same time'])} with both at once." if share["same time"] else ".")
     )
 
 
@@ -186,6 +189,13 @@ def path_sentence(path: pd.DataFrame, user: str) -> str:
 def search_sentence(total: int, shown: int, words: str) -> str:
     many = f"{total:,} reviews have" if total != 1 else "One review has"
     return f"{many} “{words.strip()}”" + (f"; the newest {shown} are shown" if shown < total else "")
+
+
+def search_table(found: pd.DataFrame) -> pd.DataFrame:
+    """What was found, with the review's title before its text: one wide column is easier to read than two."""
+    text = found["title"].fillna("").str.cat(found["text"].fillna(""), sep=" – ").str.strip(" –")
+    columns = ["item", "domain", "rating", "text", "time", "user_id"]
+    return found.assign(text=text)[columns].dropna(axis="columns", how="all")
 
 
 def event_columns() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a person reads when something fails: one sentence. The traceback goes to the log."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,11 +36,19 @@ def say(error: CrossrecError) -> None:
 def percent(share: float) -> str:
     """A share in words: 99.7 % is not rounded to all, nor 0.3 % to none."""
     near_an_end = 0 < share < 0.01 or 0.99 < share < 1
-    return f"{share:.1%}".replace("%", " %") if near_an_end else f"{share:.0%}".replace("%", " %")
+    digits = f"{100 * share:.1f}" if near_an_end else f"{100 * share:.0f}"
+    return f"{digits}\N{NO-BREAK SPACE}%"
+
+
+def capital(text: str) -> str:
+    """With a capital first letter; the rest, such as the labels of domains, stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def plain(text: str) -> str:
     """Text in which Markdown finds nothing to format, except code between backquotes, which our sentences use."""
+    # A number and its percent sign stay on one line.
+    text = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a backquote that is not one of a pair
         parts = [text.replace("`", "'")]

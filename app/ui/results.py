@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from app.ui.cards import Number
-from app.ui.errors import percent
+from app.ui.errors import capital, percent
 from crossrec.evaluation.compare import HEADLINE, Row
 from crossrec.evaluation.protocol import COLD, GROUPS, group_masks
 from crossrec.runs.compare import TRANSFER, Result
@@ -44,7 +44,7 @@ def group_names(source: str) -> dict[str, str]:
         "warm": f"Warm (more than {COLD})",
         "with_source": f"With {source} history",
         "without_source": f"Without {source} history",
-        "cold_with_source": f"Cold, with {source} history",
+        "cold_with_source": f"Cold with {source} history",
     }
 
 
@@ -103,7 +103,7 @@ def numbers(result: Result, source: str) -> list[Number]:
             f"{after.value.mean:.3f}",
             f"{NDCG} Here over the {after.users:,} {who}.",
             f"{change.value.mean:+.3f}",
-            "beyond chance" if clear else "within chance",
+            "to baseline",
             "normal" if clear else "off",
         ),
         Number(
@@ -116,10 +116,10 @@ def numbers(result: Result, source: str) -> list[Number]:
         ),
         Number(
             "Ranked higher for",
-            f"{percent(share['helped'])}",
+            percent(share["helped"]),
             f"Share of the {share['users']:,} {who} whose hidden item stands higher in the list of {after.title} than "
             f"in that of {before.title}. Two lists without anything between them give about half.",
-            f"{percent(share['hurt'])}",
+            percent(share["hurt"]),
             "lower",
             "off",
             "off",
@@ -143,7 +143,9 @@ def lead_sentence(result: Result) -> str:
     best = real.iloc[0]
     words = f"{best['title']} has the highest mean, {best['mean']:.3f}"
     oracle = frame[frame["recipe"] == "oracle"]
-    return words + (f", {percent(best['mean'] / oracle.iloc[0]['mean'])} of what an oracle reaches" if len(oracle) else "")
+    return words + (
+        f", {percent(best['mean'] / oracle.iloc[0]['mean'])} of what an oracle reaches" if len(oracle) else ""
+    )
 
 
 def metric_sentence(frame: pd.DataFrame, who: str) -> str:
@@ -170,8 +172,11 @@ def group_sentence(frame: pd.DataFrame) -> str:
         return "No group of people clearly gains or loses"
     if len(up) == len(parts):
         return "Every group of people gains"
+    rest = [name for name in short if name not in up]
+    if len(rest) == 1 and not down:
+        return f"Every group of people clearly gains, except one: {rest[0]}"
     sentence = "; ".join(f"{what}: {_list(who)}" for what, who in (("clear gains", up), ("clear losses", down)) if who)
-    return sentence[0].upper() + sentence[1:]
+    return capital(sentence)
 
 
 def order_sentence(result: Result) -> str:
@@ -213,6 +218,20 @@ def curves(runs: Sequence[Run], titles: dict[str, str]) -> dict[str, pd.DataFram
             if (event.get("losses") or {}).get("loss") is not None:
                 loss.append(about | {"value": event["losses"]["loss"]})
     return {"valid": pd.DataFrame(valid), "loss": pd.DataFrame(loss)}
+
+
+def best_sentence(valid: pd.DataFrame) -> str:
+    """Which epoch of each run was kept."""
+    kept = valid[valid["best"]]
+    return _list([f"{row.title} was best in epoch {row.epoch}" for row in kept.itertuples()]) + " (the diamonds)"
+
+
+def loss_sentence(loss: pd.DataFrame) -> str:
+    """Whether fitting went on after validation was best: what stopping early is for."""
+    if loss.empty:
+        return ""
+    falling = [part["value"].iloc[-1] < part.loc[part["best"], "value"].min() for _, part in loss.groupby("title")]
+    return "Training loss goes on falling after the epoch that was kept" if all(falling) else "Training loss by epoch"
 
 
 def lists(runs: Sequence[Run], titles: dict[str, str]) -> pd.DataFrame:

@@ -121,12 +121,14 @@ def activity(pair: DomainPair) -> pd.DataFrame:
 
 
 def events_per_person(pair: DomainPair) -> pd.DataFrame:
-    """which, domain, bin ("3-4"), order (of the bin), people, share (of the domain's people)."""
+    """which, domain, bin ("3-4"), order (of the bin), people, share (of the domain's people); from the first bin
+    that has anybody on."""
     frames = []
     for which, domain in _domains(pair):
         counts = domain.counts[domain.counts > 0]
         frames.append(_binned(counts, STEPS).rename(columns={"n": "people"}).assign(which=which, domain=domain.label))
-    return _concat(frames)
+    found = _concat(frames)
+    return found[found["order"] >= found.loc[found["people"] > 0, "order"].min()].reset_index(drop=True)
 
 
 def source_history(pair: DomainPair) -> pd.DataFrame:

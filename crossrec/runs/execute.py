@@ -84,7 +84,8 @@ def train(
         on_event(event)
 
     try:
-        job = Job(pair, split, config, seed, lambda r: quick(r, pair, split), report, source_model)
+        checkpoint = writer.folder / "checkpoint"
+        job = Job(pair, split, config, seed, lambda r: quick(r, pair, split), report, source_model, checkpoint)
         recommender, fitted = recipe.train(job)
         seconds = time.monotonic() - started
         on_event({"event": "test"})

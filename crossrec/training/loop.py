@@ -3,21 +3,24 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from crossrec.config import require
 from crossrec.errors import CrossrecError
+from crossrec.paths import write_json
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    epochs: int = 40
+    epochs: int = 60
     """Most passes over the training part; early stopping usually ends sooner."""
     batch_size: int = 128
     """Windows a step."""
@@ -29,7 +32,7 @@ class LoopConfig:
     """Adam's second moment decay; the SASRec paper's value."""
     warmup: int = 0
     """Steps over which the learning rate rises from 0."""
-    patience: int = 6
+    patience: int = 8
     """Epochs without a better validation score before training stops."""
     validate_every: int = 1
     """Epochs between two validations."""
@@ -63,6 +66,7 @@ def fit(
     monitor: str,
     config: LoopConfig,
     on_event: OnEvent = lambda event: None,
+    checkpoint: Path | None = None,
 ) -> Fitted:
     """Trains until the validation score has stopped rising, and leaves the best weights in the model.
 
@@ -76,6 +80,7 @@ def fit(
         config: how long and how fast.
         on_event: gets {"event": "epoch", "epoch", "epochs", "losses", "valid", "best", "seconds", "eta"} after each
             epoch and {"event": "step", "epoch", "step", "steps", "loss"} about once a second.
+        checkpoint: folder that gets the best weights so far whenever they improve (model.safetensors, state.json).
 
     Raises:
         CrossrecError: the loss is no longer a finite number.
@@ -123,6 +128,8 @@ def fit(
         if valid[monitor] > fitted.best_score:
             fitted.best_score, fitted.best_epoch = valid[monitor], epoch
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            if checkpoint is not None and accelerator.is_main_process:
+                _keep(checkpoint, best, {"epoch": epoch, "monitor": monitor, "score": fitted.best_score})
         spent = time.monotonic() - started
         event = {
             "event": "epoch",
@@ -143,6 +150,15 @@ def fit(
     model.eval()
     fitted.seconds = time.monotonic() - started
     return fitted
+
+
+def _keep(folder: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Writes a checkpoint; a reader finds the old weights or the new ones whole."""
+    folder.mkdir(exist_ok=True)
+    temporary = folder / ".model.safetensors"
+    save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, temporary)
+    temporary.replace(folder / "model.safetensors")
+    write_json(folder / "state.json", state)
 
 
 def _number(value: Tensor) -> float:

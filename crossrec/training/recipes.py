@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ MONITOR = "ndcg@10"
 SMALL_CATALOGUE = 5_000
 """Most items for which the softmax over all of them is the default loss."""
 Validate = Callable[[Recommender], dict[str, float]]
+Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Job:
     on_event: OnEvent
     source_model: SASRec | None = None
     """The trained source model, for recipes that need one."""
+    checkpoint: Path | None = None
+    """Folder for the best weights so far."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,7 @@ def _sasrec(job: Job) -> tuple[Recommender, Fitted]:
             return criterion(model, net(batch.items), batch)
 
         recommender = SASRecRecommender(model)
-        fitted = fit(
-            model, batches.epoch, len(batches), loss, lambda: job.validate(recommender), MONITOR, config, job.on_event
-        )
+        fitted = _fit(job, model, batches, loss, recommender)
     return recommender, fitted
 
 
@@ -209,9 +211,7 @@ def _transfer(job: Job) -> tuple[Recommender, Fitted]:
             return criterion(model.sequence, states, batch)
 
         recommender = TransferRecommender(model, source_model, config.bridge)
-        fitted = fit(
-            model, batches.epoch, len(batches), loss, lambda: job.validate(recommender), MONITOR, config, job.on_event
-        )
+        fitted = _fit(job, model, batches, loss, recommender)
     return recommender, fitted
 
 
@@ -236,6 +236,14 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise CrossrecError(f"There is no recipe {name!r}.{nearest(name, RECIPES)}")
     return RECIPES[name]
+
+
+def _fit(job: Job, model: nn.Module, batches: SequenceBatches, loss: Loss, recommender: Recommender) -> Fitted:
+    def validate() -> dict[str, float]:
+        return job.validate(recommender)
+
+    steps = len(batches)
+    return fit(model, batches.epoch, steps, loss, validate, MONITOR, job.config, job.on_event, job.checkpoint)
 
 
 @contextmanager

@@ -147,15 +147,16 @@ def test_the_seed_decides_and_the_world_outside_is_left_alone(random_pair: MakeP
     pair = random_pair(0, users=30, fewest=1)
 
     def scores(seed: int) -> np.ndarray[Any, Any]:
+        work = job(pair, recipe, seed, loss=loss, negatives=4, **SMALL)
         torch.rand(seed + 3)  # the state of the generator outside must not matter
-        recommender, _ = RECIPES[recipe].train(job(pair, recipe, seed, loss=loss, negatives=4, **SMALL))
-        return recommender.score(everybody(pair))
+        return RECIPES[recipe].train(work)[0].score(everybody(pair))
 
+    work = job(pair, recipe, 1, loss=loss, negatives=4, **SMALL)
     torch.manual_seed(77)
     expected = torch.rand(5)
     torch.manual_seed(77)
     numpy_before = np.random.get_state()[1].tolist()  # type: ignore[index,union-attr]  # noqa: NPY002
-    one = RECIPES[recipe].train(job(pair, recipe, 1, loss=loss, negatives=4, **SMALL))[0].score(everybody(pair))
+    one = RECIPES[recipe].train(work)[0].score(everybody(pair))
     assert torch.equal(torch.rand(5), expected)
     assert np.random.get_state()[1].tolist() == numpy_before  # type: ignore[index,union-attr]  # noqa: NPY002
     np.testing.assert_array_equal(scores(1), one)

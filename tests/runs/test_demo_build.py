@@ -1,0 +1,79 @@
+"""Building the demo, with a world and trainings so small that it takes seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from crossrec.data.demo import DemoConfig
+from crossrec.data.pair import DomainPair
+from crossrec.data.prepare import write_tables
+from crossrec.errors import CrossrecError
+from crossrec.runs import demo
+from crossrec.runs.folder import list_runs, open_run
+
+
+@pytest.fixture
+def small(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_settings: dict[str, Any]) -> Path:
+    def config(**changes: Any) -> DemoConfig:
+        sizes = {"users": 60, "source_items": 40, "target_items": 40, "source_events": 500, "target_events": 350}
+        return DemoConfig(**sizes, **changes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(demo, "DemoConfig", config)
+    monkeypatch.setattr(demo, "RECIPES", {name: (tiny_settings if "sasrec" in name else {}) for name in demo.RECIPES})
+    return home
+
+
+def stamps(home: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in home.rglob("*") if p.is_file()}
+
+
+def test_a_second_build_does_nothing(small: Path) -> None:
+    events: list[dict[str, Any]] = []
+    first = demo.build(on_event=events.append)
+    steps = [event for event in events if event["event"] == "demo"]
+    assert [e["step"] for e in steps] == list(range(1, 13))
+    assert {e["steps"] for e in steps} == {12}
+    assert [run.name for run in first] == [f"{world}-{recipe}" for world in demo.WORLDS for recipe in demo.RECIPES]
+    assert all(run.finished for run in first)
+    strengths = [DomainPair.open(name).meta["origin"]["transfer_strength"] for name in demo.WORLDS]
+    assert strengths == [1.0, 0.0]
+    before = stamps(small)
+    assert [run.name for run in demo.build()] == [run.name for run in first]
+    assert stamps(small) == before
+    # The command that is shown repeats the run.
+    assert (
+        open_run("demo-target-sasrec")
+        .config()["command"]
+        .startswith("crossrec train target-sasrec --dataset demo --seed 0 --set dim=16")
+    )
+
+
+def test_what_is_missing_or_unfinished_is_made_again(small: Path) -> None:
+    demo.build()
+    status = small / "runs" / "demo-popularity" / "status.json"
+    status.write_text(status.read_text().replace('"finished"', '"failed"'))
+    before = stamps(small)
+    demo.build()
+    assert open_run("demo-popularity").finished
+    assert (small / "runs" / "demo-popularity-old1").is_dir()  # nothing of a person's is deleted
+    kept = {path: t for path, t in before.items() if "runs/demo-popularity/" not in path}
+    after = stamps(small)
+    assert {path: after[path] for path in kept} == kept
+    assert len(list_runs()) == 11
+
+
+def test_a_dataset_of_that_name_that_is_not_the_demos_is_left_alone(small: Path) -> None:
+    frame = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "x"], "time": [1, 2, 3]})
+    write_tables("demo", {"target": frame}, {}, labels=("", "Mine"))
+    before = stamps(small)
+    with pytest.raises(CrossrecError, match="'demo' is not the demo's"):
+        demo.build()
+    assert stamps(small) == before
+
+
+def test_only_demo_worlds_have_an_oracle(small: Path) -> None:
+    frame = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "x"], "time": [1, 2, 3]})
+    write_tables("mine", {"target": frame}, {}, labels=("", "Mine"))
+    assert demo.oracle(DomainPair.open("mine")) is None

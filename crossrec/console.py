@@ -87,6 +87,9 @@ class Reporter:
             f"  {event['seconds']:.0f} s{star}"
         )
 
+    def _note(self, event: dict[str, Any]) -> None:
+        self.line(event["text"])
+
     def _test(self, event: dict[str, Any]) -> None:
         for task in self.tasks.values():
             self.progress.remove_task(task)

@@ -63,7 +63,8 @@ def differences(found: Result, run: str, source: str) -> None:
             results.group_sentence(frame),
             charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
             "cmp_groups",
-            note=f"{results.title(found, run)} against {found.sides[0].title}. The number beside a group is how many people were tested. Small groups have wide intervals.",
+            note=f"{results.title(found, run)} against {found.sides[0].title}. "
+            "The number beside a group is how many people were tested. Small groups have wide intervals.",
         )
 
 
@@ -173,7 +174,7 @@ def fairness(chosen: list[Run]) -> None:
 
 st.title("Did transfer help, and whom?", anchor=False)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    dataset = state.choose_dataset()
+    dataset = state.choose_dataset("cmp_baseline", "cmp_runs")
     meta = load_meta(dataset)
     finished, others = state.runs(dataset)
     chosen = choose_runs(dataset, finished) if len(finished) > 1 else []

@@ -28,7 +28,7 @@ def two_domains(pair: DomainPair, about: dict) -> None:
                 "exp_overlap",
             )
     with right:
-        st.markdown(f"**{plain(domains.size_sentence(about['sizes']))}**")
+        st.markdown(f"**{plain(capital(domains.size_sentence(about['sizes'])))}**")
         st.dataframe(
             domains.size_table(about["sizes"]),
             width="stretch",
@@ -156,7 +156,7 @@ def fair_test(name: str) -> None:
 # --- page ------------------------------------------------------------------------------------------------------------
 
 st.title("Can these domains help each other?", anchor=False)
-dataset = state.choose_dataset()
+dataset = state.choose_dataset("exp_user")
 pair = state.pair(dataset)
 about = state.profile(dataset)
 

@@ -174,7 +174,7 @@ def popularity(frame: pd.DataFrame) -> alt.LayerChart:
 def timeline(frame: pd.DataFrame, timed: bool) -> alt.Chart:
     """One person's events, a line a domain: by time, or by step where times are unknown."""
     x = (
-        alt.X("time:T", title=None, axis=alt.Axis(tickCount=6))
+        alt.X("time:T", title=None, axis=alt.Axis(tickCount=6), scale=alt.Scale(padding=14))
         if timed
         else alt.X("step:Q", title="Step, oldest first")
     )

@@ -18,14 +18,19 @@ from crossrec.runs.folder import Run, list_runs, open_run
 Key = tuple[str, int]
 """A file and when it was last written, in ns: when the file changes, what was cached of it is not found any more."""
 
+FIRST = "demo"
+"""The dataset that a page opens with, where there is one of this name."""
 CHECKED_AT_ONCE = 20_000
 """Up to so many target people the leak report of a dataset is made when somebody looks."""
 
 
-def choose_dataset() -> str:
+def choose_dataset(*forget: str) -> str:
     """The dataset that this page shows: a selector whose choice is in the URL and is kept from page to page.
 
     Without any dataset the page ends here, with how to get one.
+
+    Args:
+        forget: keys of widgets whose values make sense for one dataset only: they are reset when it changes.
     """
     names = [meta["name"] for meta in list_datasets()]
     if not names:
@@ -35,12 +40,20 @@ def choose_dataset() -> str:
     return st.selectbox(
         "Dataset",
         names,
+        index=names.index(FIRST) if FIRST in names else 0,
         key="data",
         bind="query-params",
         persist_state="session",
         width=340,
+        on_change=_forget,
+        args=(forget,),
         help="Two domains and the people in them. `crossrec data import` and `crossrec data download` make more.",
     )
+
+
+def _forget(keys: Sequence[str]) -> None:
+    for key in keys:
+        st.session_state.pop(key, None)
 
 
 def version(name: str) -> Key:

@@ -107,6 +107,8 @@ def compare_dataset(
 ) -> Result:
     """Compares the matching runs of a dataset, training the simple recommenders where they are missing.
 
+    One that the data does not allow is left out, and {"event": "note", "text"} says why.
+
     Raises:
         CrossrecError: the transfer run or its baseline is missing; the sentence says which command makes it.
     """
@@ -119,7 +121,10 @@ def compare_dataset(
     recipes = {run.config()["recipe"] for run in found}
     missing = [recipe for recipe in SIMPLE if recipe not in recipes]
     for recipe in missing:
-        train(recipe, dataset, seed=seed, split_kind=split, on_event=on_event)
+        try:
+            train(recipe, dataset, seed=seed, split_kind=split, on_event=on_event)
+        except CrossrecError as error:
+            on_event({"event": "note", "text": f"{recipe} is left out: {error}"})
     return compare_runs(matching_runs(dataset, split, seed) or found)
 
 

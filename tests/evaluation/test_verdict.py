@@ -33,7 +33,7 @@ def judge(base: Any, transfer: Any, n_source: Any = 1, n_train: Any = 1, extra: 
     if extra is not None:
         sides.append(Side("p", "Popularity", table(extra, n_source, n_train)))
         simple = ["p"]
-    return verdict(compare(sides), "t", "b", simple, "Movies", "Music")
+    return verdict(compare(sides, champion="t"), "t", "b", simple, "Movies", "Music")
 
 
 def test_yes() -> None:
@@ -90,9 +90,11 @@ def test_cold_users_are_judged_apart() -> None:
     assert any("too few cold users" in d for d in few.details)
 
 
-def test_a_better_simple_recommender_is_named() -> None:
-    base = noise(100)
-    assert any("Popularity alone reaches" in d for d in judge(base, base + 0.1, extra=base + 0.11).details)
+def test_a_simple_recommender_is_judged_by_its_own_interval() -> None:
+    base, spread = noise(100), np.random.default_rng(2).normal(0, 0.1, 100)
+    better = judge(base, base + 0.1, extra=base + 0.12).details
+    assert any("Popularity alone" in d and "is the better choice" in d and "+0.0200" in d for d in better)
+    assert any("neither is shown to be better" in d for d in judge(base, base + 0.1, extra=base + 0.1 + spread).details)
     assert not any("Popularity" in d for d in judge(base, base + 0.1, extra=base + 0.09).details)
 
 
@@ -126,6 +128,20 @@ def test_differences_are_to_the_first_side() -> None:
     assert group.users == 30
     assert group.value.mean == pytest.approx(noise(60)[30:].mean())
     assert found.mean("a", "warm") is None  # nobody is warm, so there is no such row
+
+
+def test_every_other_side_is_compared_with_the_champion() -> None:
+    base = noise(40)
+    sides = [Side(run, run.upper(), table(base + shift)) for run, shift in (("a", 0), ("b", 0.1), ("c", -0.2))]
+    found = compare(sides, champion="b")
+    gaps = {r.run: r for r in found.versus if (r.group, r.metric, r.protocol) == ("all", "ndcg@10", "full")}
+    assert {run: row.value.mean for run, row in gaps.items()} == {"a": pytest.approx(-0.1), "c": pytest.approx(-0.3)}
+    assert {row.baseline for row in gaps.values()} == {"B"}
+    assert gaps["c"].relative == pytest.approx(-0.3 / (base.mean() + 0.1))
+    # Naming a champion changes nothing of the rest.
+    plain = compare(sides)
+    assert plain.versus == []
+    assert (plain.means, plain.differences) == (found.means, found.differences)
 
 
 def test_metrics_are_not_mixed_up() -> None:

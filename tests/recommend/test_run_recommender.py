@@ -71,7 +71,7 @@ def test_the_basis_of_a_source_runs_answer() -> None:
 
 def test_an_unknown_person() -> None:
     recommender = RunRecommender(open_run("tiny-transfer-sasrec"))
-    with pytest.raises(CrossrecError, match=r"'u00041' is not in 'tiny'; the nearest ids are u0004"):
+    with pytest.raises(CrossrecError, match=r"'u00041' is not in 'tiny'; the nearest ids are u.*u0004"):
         recommender.for_user("u00041")
     answer = recommender.for_user("u00041", 4, fallback=True)
     assert answer.basis == "popularity fallback"

@@ -158,6 +158,9 @@ def test_a_failing_training_says_so(error: BaseException, reason: str, monkeypat
         load(open_run("doomed"))
 
 
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="weights that diverge in the last steps of an epoch fail in validation, NaN"
+)
 def test_a_diverging_training_is_one_sentence(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
     settings = {**tiny_settings, "lr": 1e38, "temperature": 0.0}
     with pytest.raises(CrossrecError, match="not a finite number: lower the learning rate"):
@@ -207,10 +210,10 @@ def test_a_run_is_not_opened_after_its_dataset_changed(tiny_copy: Path) -> None:
 
 
 def test_cold_users_are_tested_with_no_target_history(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
-    source = train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
-    run = train("transfer-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
+    source = train("source-sasrec", "tiny", tiny_settings, split_kind="cold-user")
+    run = train("transfer-sasrec", "tiny", tiny_settings, split_kind="cold-user")
     assert run.config()["source_run"] == source.name
-    assert run.config()["split"] == {"kind": "cold-user", "seed": 2}
+    assert run.config()["split"] == {"kind": "cold-user", "seed": 0}
     table = run.per_user()
     assert (table["n_target"] == 0).all()
     assert (table["n_train"] == 0).all()
@@ -218,6 +221,33 @@ def test_cold_users_are_tested_with_no_target_history(tiny_copy: Path, tiny_sett
     assert table["n_truth"].max() > 1
     pair = DomainPair.open("tiny")
     assert len(table) == round(pair.overlap.sum() / 10)
+    other = train("popularity", "tiny", seed=2, split_kind="cold-user")
+    assert other.config()["split"] == {"kind": "cold-user", "seed": 2}
+    assert set(other.per_user()["user"]) != set(table["user"])
+
+
+LOST_SEED = "train() records the seed of the source view's own split, 0, instead of that of the split it was asked for"
+
+
+@pytest.mark.xfail(strict=True, reason=LOST_SEED)
+def test_a_source_run_remembers_the_seed_of_its_cold_user_split(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
+    run = train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
+    assert run.config()["split"] == {"kind": "cold-user", "seed": 2}
+    assert evaluate_run(run)[1] == run.metrics()["test"]
+
+
+@pytest.mark.xfail(strict=True, raises=CrossrecError, reason=LOST_SEED)
+def test_transfer_finds_the_source_run_of_its_cold_user_split(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
+    source = train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
+    assert train("transfer-sasrec", "tiny", tiny_settings, 2, "cold-user").config()["source_run"] == source.name
+
+
+@pytest.mark.xfail(strict=True, reason="a leak: " + LOST_SEED)
+def test_a_source_run_of_other_held_out_people_is_not_used(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
+    train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
+    # It was trained on source events that the split of seed 0 hides.
+    with pytest.raises(CrossrecError, match="no finished source model"):
+        train("transfer-sasrec", "tiny", tiny_settings, seed=0, split_kind="cold-user")
 
 
 def test_one_domain_alone(home: Path) -> None:
@@ -264,10 +294,9 @@ def test_people_with_one_event_each_is_one_sentence_or_works(home: Path) -> None
     strict=True, raises=ValueError, reason="NaN reaches config.json, and a folder without config.json stays"
 )
 def test_a_setting_that_is_not_a_number_is_one_sentence(tiny_copy: Path) -> None:
-    try:
+    with pytest.raises(CrossrecError):
         train("linear-map", "tiny", {"prior": "nan"}, name="nan")
-    finally:
-        assert not (paths.runs() / "nan").exists()
+    assert not (paths.runs() / "nan").exists()
 
 
 def test_popularity_of_a_run_counts_only_training_events(tiny: Path) -> None:

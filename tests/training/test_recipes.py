@@ -138,6 +138,20 @@ def test_the_configured_loss_is_that_of_the_logits(random_pair: MakePair, name: 
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_items", "loss"), [(5000, "ce"), (5001, "sampled")])
+def test_the_default_loss_goes_by_the_catalogue(make_pair: MakePair, n_items: int, loss: str) -> None:
+    pair = make_pair([[]] * 3, [[1, 2, 3, 4], [5, 6, 7], [2, 4, n_items]], n_target=n_items)
+    split = split_next_item(pair)
+    values = []
+    for name in ("auto", loss):
+        work = job(pair, "target-sasrec", loss=name, dim=4, negatives=20)
+        torch.manual_seed(0)
+        model = SASRec(work.config.sasrec, n_items, split.target_counts(pair)).eval()
+        batch = Batch(torch.tensor([[3, 7]]), torch.tensor([[3, 7, 9]]), torch.tensor([1]), torch.zeros(1, 3))
+        values.append(NextItemLoss(work.config, work)(model, model(batch.items), batch)["loss"])
+    assert torch.equal(*values)
+
+
 # --- training ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,58 @@
+"""A tiny home, built once a session: a world with runs, one without, one of a single domain, and one with no texts."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from crossrec.data.demo import DemoConfig  # noqa: E402
+from crossrec.data.prepare import write_tables  # noqa: E402
+from crossrec.runs.demo import make_world  # noqa: E402
+from crossrec.runs.execute import train  # noqa: E402
+
+SMALL = {"users": 120, "source_items": 60, "target_items": 60, "source_events": 1500, "target_events": 1000}
+QUICK = {"epochs": 2, "dim": 16, "blocks": 1, "batch_size": 64}
+
+
+def table(domain: str, people: range, each: int) -> pd.DataFrame:
+    """Events without times, ratings or texts."""
+    rows = [(f"p{u}", f"{domain}{(u + i) % 9}") for u in people for i in range(each)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id"])
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSREC_HOME", str(home))
+        make_world("demo", DemoConfig(**SMALL))
+        for recipe in ("popularity", "linear-map"):
+            train(recipe, "demo", name=f"demo-{recipe}")
+        for recipe in ("source-sasrec", "target-sasrec", "transfer-sasrec"):
+            train(recipe, "demo", QUICK, name=f"demo-{recipe}", command=f"crossrec train {recipe} --dataset demo")
+        make_world("demo-untrained", DemoConfig(**SMALL, seed=1))
+        write_tables("single", {"target": table("t", range(30), 3)}, {}, labels=("", "Tools"))
+        events = {"source": table("s", range(30), 4), "target": table("t", range(10, 40), 3)}
+        write_tables("bare", events, {}, labels=("Shoes", "Socks"))
+    return home
+
+
+@pytest.fixture
+def home(built, monkeypatch):
+    """The tiny home, in CROSSREC_HOME; tests only read it."""
+    import streamlit as st
+
+    monkeypatch.setenv("CROSSREC_HOME", str(built))
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    return built
+
+
+@pytest.fixture
+def empty_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSREC_HOME", str(tmp_path))
+    return tmp_path

@@ -1,0 +1,129 @@
+"""The whole app in Chromium: what a person's browser makes of it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from app.ui.errors import plain
+from crossrec.runs.compare import compare_runs, matching_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+PROBES = ("/_stcore/host-config", "/_stcore/health")
+"""Streamlit's browser side asks for these below a page's address first, gets a 404, and goes on at the root."""
+
+pytestmark = pytest.mark.browser
+
+if CHROMIUM is None and os.environ.get("CROSSREC_REQUIRE_BROWSER") != "1":
+    pytest.skip("there is no chromium on this machine", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def server(built):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app", "--server.port", str(port), "--server.headless", "true"]
+    command += ["--server.address", "127.0.0.1"]
+    log = built / "server.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"CROSSREC_HOME": str(built)}, stdout=out, stderr=out
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=2)
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.5)
+        else:
+            pytest.fail(log.read_text())
+        yield url
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert CHROMIUM, "CROSSREC_REQUIRE_BROWSER=1, and there is no chromium on this machine"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def verdict(home):
+    return compare_runs(matching_runs("demo")).verdict.headline
+
+
+def visit(browser, url: str, width: int):
+    """Opens a page and waits until it is drawn; returns it with the faults that a picture hides."""
+    faults = []
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
+
+    def console(message) -> None:
+        at = message.location.get("url", "")
+        if message.type == "error" and not at.endswith(PROBES):
+            faults.append(f"{message.text} {at}")
+
+    page.on("console", console)
+    page.goto(url, wait_until="domcontentloaded")
+    page.wait_for_selector('[data-testid="stHeading"]', timeout=60_000)
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+    page.wait_for_function('!document.querySelector(\'[data-testid="stSkeleton"], [data-testid="stSpinner"]\')')
+    page.wait_for_timeout(700)
+    faults += [box.inner_text() for box in page.query_selector_all('[data-testid="stException"]')]
+    return page, faults
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("path", "question"),
+    [
+        ("", "Does taste carry over?"),
+        ("home", "Does taste carry over?"),
+        ("explore", "Can these domains help each other?"),
+        ("compare", "Did transfer help, and whom?"),
+    ],
+)
+def test_page_in_chromium(server, browser, verdict, path, question, width):
+    page, faults = visit(browser, f"{server}/{path}", width)
+    try:
+        assert not faults
+        assert page.locator("h1").inner_text() == question
+        answer = page.locator('[data-testid="stAlert"]').first
+        assert answer.is_visible()
+        said = answer.inner_text()
+        assert plain(verdict) in said if path != "explore" else "people" in said
+        wide = page.locator('[data-testid="stMain"]').evaluate("main => main.scrollWidth - main.clientWidth")
+        assert wide <= 2, f"{wide} px wider than the window"
+        assert page.locator(".vega-embed, [data-testid=stVegaLiteChart]").count() > 0
+    finally:
+        page.close()
+
+
+def test_an_address_shows_what_it_says(server, browser):
+    page, faults = visit(
+        browser, f"{server}/compare?data=demo&cmp_baseline=demo-popularity&cmp_runs=demo-linear-map", 1280
+    )
+    try:
+        assert not faults
+        assert page.locator('[data-testid="stAlert"]').first.inner_text().splitlines()[-1].startswith("Linear map ")
+    finally:
+        page.close()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -371,7 +370,7 @@ def runs_list(
     dataset: Annotated[str | None, typer.Option(help="Only those on this dataset.")] = None, json_: Json = False
 ) -> None:
     """The runs on this machine, newest first."""
-    from crossrec.runs.folder import list_runs
+    from crossrec.runs.folder import damaged_runs, list_runs
 
     found = [run.config() | {"status": run.status()} for run in list_runs(dataset)]
     if json_:
@@ -379,6 +378,8 @@ def runs_list(
         return
     rows = [(c["run"], c["recipe"], c["dataset"], str(c["seed"]), c["status"]["state"]) for c in found]
     table(("run", "recipe", "dataset", "seed", "state"), rows)
+    for name in damaged_runs():
+        console.print(f"{name} cannot be read and is left out: remove its folder in {paths.runs()}.")
 
 
 @runs.command("show")
@@ -445,12 +446,8 @@ def _train(
 ) -> None:
     from crossrec.runs.execute import train as run_training
 
-    words = [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
-    words += ["--seed", str(seed)] + (["--split", split] if split != "next-item" else [])
-    words += ["--source-run", source_run] if source_run else []
-    command = shlex.join(["crossrec", "train", recipe, "--dataset", dataset, *words])
     with Reporter(quiet=json_) as report:
-        run = run_training(recipe, dataset, settings, seed, split, source_run, name, command, on_event=report)
+        run = run_training(recipe, dataset, settings, seed, split, source_run, name, on_event=report)
     metrics = run.metrics()
     if json_:
         _print_json({"run": run.name, **metrics})

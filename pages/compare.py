@@ -22,7 +22,8 @@ WARNING = (
 def choose_runs(dataset: str, finished: list[Run]) -> list[Run]:
     """The baseline and the runs beside it; by default the ones that belong together."""
     known = {run.name: run for run in finished}
-    usual = [run.name for run in matching_runs(dataset) or finished[:4]]
+    spare = sorted(finished, key=lambda run: run.config()["recipe"] == TRANSFER)[:4]  # transfer is nobody's baseline
+    usual = [run.name for run in matching_runs(dataset) or spare]
     with st.popover("Choose the runs", icon=":material/tune:", key="cmp_choice"):
         baseline = st.selectbox(
             "Baseline",
@@ -174,7 +175,7 @@ def fairness(chosen: list[Run]) -> None:
 
 st.title("Did transfer help, and whom?", anchor=False)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    dataset = state.choose_dataset("cmp_baseline", "cmp_runs")
+    dataset = state.choose_dataset("compare", "cmp_baseline", "cmp_runs")
     meta = load_meta(dataset)
     finished, others = state.runs(dataset)
     chosen = choose_runs(dataset, finished) if len(finished) > 1 else []

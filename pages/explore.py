@@ -83,6 +83,10 @@ def with_history(about: dict) -> None:
 
 
 def one_person(name: str, pair: DomainPair, examples: list[str]) -> None:
+    # People of the dataset that was shown before are unknown here.
+    if st.session_state.get("exp_user_of", name) != name and st.session_state.get("exp_user") not in examples:
+        st.session_state["exp_user"] = examples[0]
+    st.session_state["exp_user_of"] = name
     user = st.selectbox(
         "User id",
         examples,
@@ -156,7 +160,7 @@ def fair_test(name: str) -> None:
 # --- page ------------------------------------------------------------------------------------------------------------
 
 st.title("Can these domains help each other?", anchor=False)
-dataset = state.choose_dataset("exp_user")
+dataset = state.choose_dataset("explore")
 pair = state.pair(dataset)
 about = state.profile(dataset)
 

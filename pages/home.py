@@ -90,7 +90,7 @@ def result(dataset: str) -> Result | None:
 # --- page ------------------------------------------------------------------------------------------------------------
 
 st.title("Does taste carry over?", anchor=False)
-dataset = state.choose_dataset()
+dataset = state.choose_dataset("home")
 meta = load_meta(dataset)
 source, target = (meta["domains"][which]["name"] for which in ("source", "target"))
 chosen = matching_runs(dataset)
@@ -112,14 +112,13 @@ else:
         cards.answer(found.verdict.headline, found.verdict.answer)
     cards.numbers(results.numbers(found, source))
     frame = results.means(found)
+    oracle = "oracle" in set(frame["recipe"])
     cards.chart(
         results.lead_sentence(found),
-        charts.dots(frame, "NDCG@10 over all people tested, with 95 % intervals", list(frame["label"])),
+        charts.dots(frame, "NDCG@10", list(frame["label"])),
         key="home_means",
-        note="The whole catalogue is ranked. The oracle knows the true probabilities of the invented world: "
-        "nothing can do better."
-        if "oracle" in set(frame["recipe"])
-        else "The whole catalogue is ranked.",
+        note="Means over all people tested, with 95 % intervals; the whole catalogue is ranked."
+        + (" The oracle knows the invented world's true probabilities: nothing can do better." if oracle else ""),
     )
     if found.verdict:
         with st.expander("What else the numbers say", icon=":material/format_list_bulleted:"):

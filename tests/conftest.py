@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-# --- pairs built by hand -----------------------------------------------------------------------------------------------
+# --- pairs built by hand --------------------------------------------------------------------------
 
 Lists = Sequence[Sequence[int]]
 
@@ -113,12 +113,12 @@ def random_pair(make_pair: Callable[..., DomainPair]) -> Callable[..., DomainPai
     return make
 
 
-# --- a tiny demo world with runs ---------------------------------------------------------------------------------------
+# --- a tiny demo world with runs ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset "tiny" with a finished run of each recipe but the linear map, named tiny-<recipe>. Only to be read."""
+    """The dataset "tiny" with a finished run tiny-<recipe> of each recipe but the linear map. Only to be read."""
     from crossrec.data.demo import DemoConfig
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -139,14 +139,13 @@ def test_a_failure_is_one_sentence(crossrec: Command, words: tuple[str, ...], se
     told(crossrec(*words), sentence)
 
 
-def test_an_interrupt_is_no_traceback(crossrec: Command, tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.xfail(strict=True, reason="click turns the interrupt into a silent exit 130 before main() sees it")
+def test_an_interrupt_is_told(crossrec: Command, tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("crossrec.runs.execute.train", stop)
-    code, out, err = crossrec("train", "popularity", "--dataset", "tiny")
-    assert (code, out) in ((1, ""), (130, ""))
-    assert "Traceback" not in err
+    told(crossrec("train", "popularity", "--dataset", "tiny"), "interrupted")
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -168,7 +167,7 @@ def test_import_describe_and_list(crossrec: Command, home: Path, files: tuple[Pa
         crossrec("data", "import", "mine", "--source", source, "--target", target, "--replace", "--k_core", "2")[0] == 0
     )
     told(crossrec("data", "import", "a/b", "--target", target), "not a path")
-    told(crossrec("data", "import", "other", "--target", target + "x"), "music.csvx")
+    told(crossrec("data", "import", "other", "--target", target + "x", "--json"), "music.csvx")
     # The leak report of a split stands beside the sizes once there is one.
     assert crossrec("train", "popularity", "--dataset", "mine")[0] == 0
     reports = document(crossrec("data", "describe", "mine", "--json"))["leak_reports"]

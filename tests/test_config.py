@@ -65,9 +65,9 @@ def test_a_value_of_another_type_is_told_with_the_value(key: str, value: Any, ki
 
 
 def test_an_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(CrossrecError, match="SequenceConfig has no setting 'droput'. Did you mean 'dropout'?"):
+    with pytest.raises(CrossrecError, match=r"SequenceConfig has no setting 'droput'. Did you mean 'dropout'?"):
         from_dict(SequenceConfig, {"droput": 0.1})
-    with pytest.raises(CrossrecError, match="Known: .*width"):
+    with pytest.raises(CrossrecError, match=r"Known: .*width"):
         from_dict(Sample, {"zzzzzz": 1})
     with pytest.raises(CrossrecError, match="PopularityConfig has no setting 'k'"):
         from_dict(PopularityConfig, {"k": 1})
@@ -77,7 +77,7 @@ def test_a_preset_sets_fields_that_other_keys_override() -> None:
     assert from_dict(Sample, {"preset": "small"}) == Sample("small", 2, 0.5)
     assert from_dict(Sample, {"rate": "9", "preset": "small"}) == Sample("small", 2, 9.0)
     assert from_dict(Sample, {}) == Sample()
-    with pytest.raises(CrossrecError, match="no preset 'smal' of Sample. Did you mean 'small'"):
+    with pytest.raises(CrossrecError, match=r"no preset 'smal' of Sample. Did you mean 'small'"):
         from_dict(Sample, {"preset": "smal"})
     classic = from_dict(TransferConfig, {"preset": "classic", "dim": "32", "bridge_hidden": "16"})
     assert (classic.dim, classic.bridge_hidden, classic.norm, classic.negatives) == (32, 16, "post", 4)

@@ -101,7 +101,7 @@ def test_opening_a_dataset(tiny: Path) -> None:
 
 
 def test_names_that_are_not_there(tiny: Path) -> None:
-    with pytest.raises(CrossrecError, match="no dataset 'tny'. Did you mean 'tiny'"):
+    with pytest.raises(CrossrecError, match=r"no dataset 'tny'. Did you mean 'tiny'"):
         DomainPair.open("tny")
     with pytest.raises(CrossrecError, match="not a path"):
         DomainPair.open("../tiny")
@@ -118,7 +118,7 @@ def test_a_dataset_whose_files_do_not_belong_together(tiny_copy: Path) -> None:
     with pytest.raises(CrossrecError, match="not readable; remove the dataset 'tiny'"):
         DomainPair.open("tiny")
     path.write_bytes((folder / "source.events.parquet").read_bytes())
-    with pytest.raises(CrossrecError, match="1500 events, and dataset.json says 1000"):
+    with pytest.raises(CrossrecError, match=r"1500 events, and dataset.json says 1000"):
         DomainPair.open("tiny")
     path.unlink()
     with pytest.raises(CrossrecError, match="not readable"):

@@ -163,9 +163,9 @@ def test_next_item_draws_nothing(random_pair: MakePair, tmp_path: Path) -> None:
 
 def test_unknown_names(random_pair: MakePair, tmp_path: Path) -> None:
     pair = random_pair(1, folder=tmp_path)
-    with pytest.raises(CrossrecError, match="'random'.*next-item and cold-user"):
+    with pytest.raises(CrossrecError, match=r"'random'.*next-item and cold-user"):
         open_split(pair, "random")
-    with pytest.raises(CrossrecError, match="'train'.*'valid' and 'test'"):
+    with pytest.raises(CrossrecError, match=r"'train'.*'valid' and 'test'"):
         open_split(pair).part("train")
 
 
@@ -179,7 +179,7 @@ def test_a_split_whose_report_found_a_leak_is_refused(random_pair: MakePair, tmp
         open_split(pair)
 
 
-# --- planted leaks -----------------------------------------------------------------------------------------------------
+# --- planted leaks --------------------------------------------------------------------------------
 
 
 def questions(*rows: Row) -> Questions:

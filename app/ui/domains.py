@@ -182,8 +182,8 @@ def history_sentence(seen: Overview, source: str, target: str) -> str:
 
 
 def path_sentence(path: pd.DataFrame, user: str) -> str:
-    counts = path.groupby("domain", sort=False).size()
-    return f"{user}: " + " and ".join(f"{n} events in {domain}" for domain, n in counts.items())
+    counts = path.sort_values("which").groupby("domain", sort=False).size()
+    return f"Person {user}: " + " and ".join(f"{n} events in {domain}" for domain, n in counts.items())
 
 
 def search_sentence(total: int, shown: int, words: str) -> str:

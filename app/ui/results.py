@@ -29,7 +29,8 @@ def recipes(result: Result) -> dict[str, str]:
 def challenger(result: Result) -> str:
     """The run that the page is about: transfer where it is among them, else the second."""
     known = recipes(result)
-    return next((run for run, recipe in known.items() if recipe == TRANSFER), result.sides[1].run)
+    others = [side.run for side in result.sides[1:]]
+    return next((run for run in others if known[run] == TRANSFER), others[0])
 
 
 def title(result: Result, run: str) -> str:
@@ -129,7 +130,7 @@ def numbers(result: Result, source: str) -> list[Number]:
             f"{everyone.users:,}",
             f"Each with one or more hidden target events. {after.users:,} of them are {who}.",
             f"{after.users:,}",
-            f"with {source} history" if group == "with_source" else "all alike",
+            "with history" if group == "with_source" else "all alike",
             "off",
             "off",
         ),

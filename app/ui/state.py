@@ -24,31 +24,37 @@ CHECKED_AT_ONCE = 20_000
 """Up to so many target people the leak report of a dataset is made when somebody looks."""
 
 
-def choose_dataset(*forget: str) -> str:
+def choose_dataset(page: str, *forget: str) -> str:
     """The dataset that this page shows: a selector whose choice is in the URL and is kept from page to page.
 
     Without any dataset the page ends here, with how to get one.
 
     Args:
-        forget: keys of widgets whose values make sense for one dataset only: they are reset when it changes.
+        page: name of the page.
+        forget: keys of its widgets whose values make sense for one dataset only: they are reset when it changes.
     """
     names = [meta["name"] for meta in list_datasets()]
     if not names:
         no_datasets()
         st.stop()
+    # What is bound to the URL does not outlive a change of page by itself; an address that names a dataset wins.
+    before, there = st.session_state.get("data_before", ("", page))
+    if there != page and before in names and "data" not in st.query_params:
+        st.session_state["data"] = before
     # The one key without a page's prefix: it is the same choice everywhere.
-    return st.selectbox(
+    chosen = st.selectbox(
         "Dataset",
         names,
         index=names.index(FIRST) if FIRST in names else 0,
         key="data",
         bind="query-params",
-        persist_state="session",
         width=340,
         on_change=_forget,
         args=(forget,),
         help="Two domains and the people in them. `crossrec data import` and `crossrec data download` make more.",
     )
+    st.session_state["data_before"] = (chosen, page)
+    return chosen
 
 
 def _forget(keys: Sequence[str]) -> None:

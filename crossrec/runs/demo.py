@@ -88,9 +88,7 @@ def _run(recipe: str, pair: DomainPair, settings: dict[str, Any], seed: int, on_
         if run.finished and run.config()["dataset_hash"] == pair.meta["hash"]:
             return run
         _set_aside(folder)
-    words = " ".join(f"--set {key}={value}" for key, value in settings.items())
-    command = f"crossrec train {recipe} --dataset {pair.name} --seed {seed} {words}".strip()
-    return train(recipe, pair.name, settings, seed=seed, name=name, command=command, on_event=on_event)
+    return train(recipe, pair.name, settings, seed=seed, name=name, on_event=on_event)
 
 
 def _set_aside(folder: Path) -> None:

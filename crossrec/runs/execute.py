@@ -1,6 +1,7 @@
 """One run from beginning to end: open the data, train the recipe, test once, write the folder."""
 
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -29,7 +30,6 @@ def train(
     split_kind: str = "next-item",
     source_run: str | None = None,
     name: str | None = None,
-    command: str | None = None,
     on_event: OnEvent = lambda event: None,
 ) -> Run:
     """Trains a recipe on a dataset and tests it.
@@ -42,7 +42,6 @@ def train(
         split_kind: "next-item" or "cold-user".
         source_run: for recipes with a bridge, the run of the source model; None takes the newest that fits.
         name: the run's folder, or None for a generated one.
-        command: the command line that repeats the run, to be shown beside it.
         on_event: gets {"event": "start", "run"}, what the loop reports, and {"event": "test"} before the test.
 
     Raises:
@@ -72,7 +71,7 @@ def train(
             "settings": asdict(config),
             "source_run": source_run,
             "threads": torch.get_num_threads(),
-            "command": command,
+            "command": command_line(recipe_name, dataset, settings or {}, seed, split_kind, source_run),
         },
         name,
     )
@@ -111,6 +110,16 @@ def train(
         writer.fail("It was interrupted." if isinstance(error, KeyboardInterrupt) else reason)
         raise
     return writer.run
+
+
+def command_line(
+    recipe: str, dataset: str, settings: Mapping[str, Any], seed: int, split_kind: str, source_run: str | None
+) -> str:
+    """The command that repeats a training."""
+    words = ["crossrec", "train", recipe, "--dataset", dataset, "--seed", str(seed)]
+    words += ["--split", split_kind] if split_kind != "next-item" else []
+    words += ["--source-run", source_run] if source_run else []
+    return shlex.join(words + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")])
 
 
 def load(run: Run) -> tuple[Recommender, DomainPair, Split]:

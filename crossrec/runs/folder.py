@@ -134,18 +134,30 @@ def open_run(name: str) -> Run:
 
 
 def list_runs(dataset: str | None = None, recipe: str | None = None, finished: bool = False) -> list[Run]:
-    """Runs, newest first; optionally only those of a dataset, of a recipe, or finished ones."""
+    """Runs, newest first; optionally only those of a dataset, of a recipe, or finished ones.
+
+    A folder whose files cannot be read is none of them; `damaged_runs` names it.
+    """
     found = []
-    for path in paths.runs().glob("[!.]*/config.json"):
-        run = Run(path.parent)
-        config = run.config()
-        if (
-            dataset in (None, config["dataset"])
-            and recipe in (None, config["recipe"])
-            and (not finished or run.finished)
-        ):
-            found.append((config["created"], run.name, run))
+    for run in _folders():
+        try:
+            config, state = run.config(), run.status()["state"]
+            fits = dataset in (None, config["dataset"]) and recipe in (None, config["recipe"])
+            if fits and (state == "finished" or not finished):
+                found.append((config["created"], run.name, run))
+        except (CrossrecError, KeyError):
+            continue
     return [run for _, _, run in sorted(found, key=lambda x: x[:2], reverse=True)]
+
+
+def damaged_runs() -> list[str]:
+    """Names of the run folders that cannot be read."""
+    readable = {run.name for run in list_runs()}
+    return sorted(run.name for run in _folders() if run.name not in readable)
+
+
+def _folders() -> list[Run]:
+    return [Run(path) for path in paths.runs().glob("[!.]*") if path.is_dir()]
 
 
 def latest(dataset: str, recipe: str, **wanted: Any) -> Run | None:

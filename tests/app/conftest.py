@@ -33,7 +33,7 @@ def built(tmp_path_factory):
         for recipe in ("popularity", "linear-map"):
             train(recipe, "demo", name=f"demo-{recipe}")
         for recipe in ("source-sasrec", "target-sasrec", "transfer-sasrec"):
-            train(recipe, "demo", QUICK, name=f"demo-{recipe}", command=f"crossrec train {recipe} --dataset demo")
+            train(recipe, "demo", QUICK, name=f"demo-{recipe}")
         make_world("demo-untrained", DemoConfig(**SMALL, seed=1))
         write_tables("single", {"target": table("t", range(30), 3)}, {}, labels=("", "Tools"))
         events = {"source": table("s", range(30), 4), "target": table("t", range(10, 40), 3)}

@@ -97,7 +97,6 @@ def visit(browser, url: str, width: int):
     ("path", "question"),
     [
         ("", "Does taste carry over?"),
-        ("home", "Does taste carry over?"),
         ("explore", "Can these domains help each other?"),
         ("compare", "Did transfer help, and whom?"),
     ],
@@ -114,6 +113,16 @@ def test_page_in_chromium(server, browser, verdict, path, question, width):
         wide = page.locator('[data-testid="stMain"]').evaluate("main => main.scrollWidth - main.clientWidth")
         assert wide <= 2, f"{wide} px wider than the window"
         assert page.locator(".vega-embed, [data-testid=stVegaLiteChart]").count() > 0
+    finally:
+        page.close()
+
+
+def test_home_has_an_address_of_its_own(server, browser, verdict):
+    page, faults = visit(browser, f"{server}/home", 1280)
+    try:
+        assert not faults  # a page that is not found says so in the console
+        assert plain(verdict) in page.locator('[data-testid="stAlert"]').first.inner_text()
+        assert page.get_by_text("Page not found").count() == 0
     finally:
         page.close()
 

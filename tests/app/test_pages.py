@@ -39,7 +39,7 @@ def alerts(at: AppTest) -> list[str]:
 
 
 def charts(at: AppTest) -> int:
-    return len(at.get("arrow_vega_lite_chart"))
+    return len(at.get("vega_lite_chart"))
 
 
 @pytest.mark.parametrize("name", ["home", "explore", "compare"])
@@ -70,7 +70,8 @@ def test_the_verdict_and_the_numbers_are_the_packages(home, name):
 def test_home_links_carry_the_dataset(home):
     at = open_page("home", data="demo")
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
-    assert links == {"See who is in both domains": "data=demo", "See whom transfer helped": "data=demo"}
+    assert links["See who is in both domains"] == links["See whom transfer helped"] == "data=demo"
+    assert links["Show this one"] == "data=demo-untrained"
 
 
 def test_share_of_people_helped_is_counted_by_hand(home):
@@ -110,7 +111,7 @@ def test_explore_shows_one_persons_path(home):
     at = open_page("explore", data="demo", exp_user=user)
     row = pair.user_index(user)
     counts = pair.source.counts[row], pair.target.counts[row]
-    assert f"**{user}: {counts[0]} events in Screen and {counts[1]} events in Sound**" in words(at)
+    assert f"**Person {user}: {counts[0]} events in Screen and {counts[1]} events in Sound**" in words(at)
     path = next(frame.value for frame in at.dataframe if "step" in frame.value)
     assert len(path) == sum(counts)
     titles = dict(zip(pair.items("target")["item"], pair.items("target")["title"], strict=True))

@@ -98,7 +98,7 @@ def test_a_simple_recommender_is_judged_by_its_own_interval() -> None:
     assert not any("Popularity" in d for d in judge(base, base + 0.1, extra=base + 0.09).details)
 
 
-# --- the comparison behind it ------------------------------------------------------------------------------------------
+# --- the comparison behind it ---------------------------------------------------------------------
 
 
 def three() -> Comparison:

@@ -177,7 +177,7 @@ def test_loading_what_is_not_whole_is_told_in_one_sentence(recommender: Recommen
     with pytest.raises(CrossrecError, match="missing or damaged"):
         Recommender.load(tmp_path)
     about.write_text('{"kind": "bogus"}')
-    with pytest.raises(CrossrecError, match="'bogus'.*sasrec"):
+    with pytest.raises(CrossrecError, match=r"'bogus'.*sasrec"):
         Recommender.load(tmp_path)
     about.unlink()
     with pytest.raises(CrossrecError, match="is missing"):

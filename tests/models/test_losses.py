@@ -118,7 +118,7 @@ def test_negatives_at_minus_infinity_do_not_count(name: str) -> None:
     assert (grad[:, 0] != 0).all()
 
 
-# --- cross entropy without the matrix ----------------------------------------------------------------------------------
+# --- cross entropy without the matrix -------------------------------------------------------------
 
 
 def problem(

@@ -124,7 +124,7 @@ def test_comparing_a_dataset_trains_the_simple_recommenders_once(tiny_copy: Path
 
 
 def test_a_dataset_without_runs_says_what_to_run(tiny_copy: Path) -> None:
-    with pytest.raises(CrossrecError, match="train-source.*train-target-transfer.*train-target-baseline"):
+    with pytest.raises(CrossrecError, match=r"train-source.*train-target-transfer.*train-target-baseline"):
         compare_dataset("tiny", "cold-user")
     with pytest.raises(CrossrecError, match="Did you mean 'tiny'"):
         compare_dataset("tinny")

@@ -103,10 +103,10 @@ def test_names() -> None:
 
 
 def test_an_unknown_run_names_the_nearest() -> None:
-    with pytest.raises(CrossrecError, match="no run 'mine'. There is none at all yet."):
+    with pytest.raises(CrossrecError, match=r"no run 'mine'. There is none at all yet."):
         open_run("mine")
     RunWriter(CONFIG, "mine")
-    with pytest.raises(CrossrecError, match="no run 'mime'. Did you mean 'mine'"):
+    with pytest.raises(CrossrecError, match=r"no run 'mime'. Did you mean 'mine'"):
         open_run("mime")
 
 

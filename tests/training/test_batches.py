@@ -120,7 +120,7 @@ def test_nothing_to_train_on(make_pair: MakePair) -> None:
     assert (len(batches), batches.positions, epoch(batches)) == (0, 0, [])
 
 
-# --- negatives ---------------------------------------------------------------------------------------------------------
+# --- negatives ------------------------------------------------------------------------------------
 
 
 @given(seed=st.integers(0, 100_000), n=st.integers(1, 30))

@@ -19,6 +19,7 @@ from crossrec.evaluation.protocol import quick
 from crossrec.models.bridge import BridgeConfig
 from crossrec.models.losses import gbce_beta
 from crossrec.models.sasrec import SASRec, SASRecConfig
+from crossrec.models.transfer import TransferSASRec
 from crossrec.training.batches import Batch, Negatives
 from crossrec.training.recipes import (
     RECIPES,
@@ -204,6 +205,31 @@ def test_transfer_learns_from_the_source_what_the_target_cannot_know(make_pair: 
     assert recommender.recommend(asked, 1)[0][:, 0].tolist() == [1, 2, 3, 4, 5, 6]
 
 
+def test_source_dropout_withholds_the_source_of_whole_windows(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = 300
+    pair = make_pair([[1]] * users, [[1, 2, 3, 4, 5]] * users, [[0]] * users, [[1, 2, 3, 4, 5]] * users)
+    shown: list[torch.Tensor] = []
+    real = TransferSASRec.forward
+
+    def spy(self: TransferSASRec, items: torch.Tensor, source: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        shown.append(present)
+        assert (source[~present] == 0).all()
+        assert (source[present] != 0).any()
+        return real(self, items, source, present)
+
+    monkeypatch.setattr(TransferSASRec, "forward", spy)
+    for share in (0.0, 0.25):
+        shown.clear()
+        RECIPES["transfer-sasrec"].train(job(pair, "transfer-sasrec", **{**SMALL, "epochs": 1}, source_dropout=share))
+        present = torch.cat(shown)
+        assert len(present) == users
+        assert (present.all(1) | ~present.any(1)).all()
+        withheld = (~present.any(1)).float().mean().item()
+        assert withheld == pytest.approx(share, abs=5 * (share * (1 - share) / users) ** 0.5)
+
+
 def test_the_source_model_is_frozen(random_pair: MakePair) -> None:
     pair = random_pair(0, users=30, fewest=1)
     work = job(pair, "transfer-sasrec", **SMALL)
@@ -292,7 +318,7 @@ def test_nothing_to_learn_from_is_told(make_pair: MakePair) -> None:
 
 def test_recipes_by_name() -> None:
     assert all(find_recipe(name).name == name for name in RECIPES)
-    with pytest.raises(CrossrecError, match="no recipe 'transfer-sasrek'. Did you mean 'transfer-sasrec'"):
+    with pytest.raises(CrossrecError, match=r"no recipe 'transfer-sasrek'. Did you mean 'transfer-sasrec'"):
         find_recipe("transfer-sasrek")
 
 

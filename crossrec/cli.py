@@ -8,12 +8,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+import typer.core
 
 from crossrec import __version__, paths
 from crossrec.console import Reporter, bars, console, show_answer, show_comparison, show_evaluation, table
 from crossrec.errors import CrossrecError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+class Commands(typer.core.TyperGroup):
+    """Tells an interrupt as `main` tells every failure, instead of leaving without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise CrossrecError("interrupted.") from error
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 data = typer.Typer(no_args_is_help=True, help="Make, fetch and describe datasets.")
 runs = typer.Typer(no_args_is_help=True, help="Look at finished and running trainings.")
 app.add_typer(data, name="data")
@@ -46,9 +60,6 @@ def main() -> None:
         app(args=dashed(sys.argv[1:]), prog_name="crossrec")
     except CrossrecError as error:
         print(f"crossrec: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("crossrec: interrupted.", file=sys.stderr)
         sys.exit(1)
 
 

@@ -1,6 +1,7 @@
 """Frozen dataclass configs, read from plain dicts and from key=value words."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -48,9 +49,13 @@ def _read(value: Any, hint: Any, key: str) -> Any:
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
         if kind is int and isinstance(value, float) and value != int(value):
             raise ValueError
-        return kind(value) if kind in (int, float, str, bool) else value
-    except (KeyError, TypeError, ValueError) as error:
-        raise CrossrecError(f"{key} wants {kind.__name__}, and {value!r} is not one.") from error
+        read = kind(value) if kind in (int, float, str, bool) else value
+        if kind is float and not math.isfinite(read):
+            raise ValueError
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        finite = "a finite " if kind is float else ""
+        raise CrossrecError(f"{key} wants {finite}{kind.__name__}, and {value!r} is not one.") from error
+    return read
 
 
 def pairs(words: list[str]) -> dict[str, str]:

@@ -10,11 +10,12 @@ from rich.table import Table
 
 from crossrec.evaluation.protocol import GROUPS
 
-console = Console(highlight=False)
+_PLAIN = {"highlight": False, "markup": False, "emoji": False}  # titles may hold brackets and colons
+console = Console(**_PLAIN)  # type: ignore[arg-type]
 if not console.is_terminal:
-    console = Console(highlight=False, width=120)  # a file or a pipe has no width of its own
+    console = Console(**_PLAIN, width=2_000)  # type: ignore[arg-type]  # nothing is folded in a file or a pipe
 """Results, on stdout."""
-_progress_console = Console(stderr=True, highlight=False)
+_progress_console = Console(stderr=True, **_PLAIN)  # type: ignore[arg-type]
 
 
 class Reporter:
@@ -23,9 +24,9 @@ class Reporter:
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=_progress_console,
             disable=quiet or not _progress_console.is_terminal,
@@ -102,6 +103,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | Non
     for row in rows:
         grid.add_row(*row)
     for column in grid.columns:
+        column.overflow = "fold"
         cells = [str(cell) for cell in column.cells]
         if cells and all(cell[:1] in "+-0123456789" for cell in cells if cell):
             column.justify = "right"

@@ -139,7 +139,6 @@ def test_a_failure_is_one_sentence(crossrec: Command, words: tuple[str, ...], se
     told(crossrec(*words), sentence)
 
 
-@pytest.mark.xfail(strict=True, reason="click turns the interrupt into a silent exit 130 before main() sees it")
 def test_an_interrupt_is_told(crossrec: Command, tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
@@ -242,7 +241,6 @@ def test_set_wins_over_its_shorthand(crossrec: Command, tiny_copy: Path) -> None
     assert open_run("n").config()["settings"]["epochs"] == 1
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a NaN setting is a traceback")
 def test_a_setting_that_is_no_number_is_no_traceback(crossrec: Command, tiny_copy: Path) -> None:
     told(crossrec("train", "linear-map", "--dataset", "tiny", "--set", "prior=nan"), "prior")
 

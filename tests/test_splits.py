@@ -169,7 +169,6 @@ def test_unknown_names(random_pair: MakePair, tmp_path: Path) -> None:
         open_split(pair).part("train")
 
 
-@pytest.mark.xfail(strict=True, reason="open_split's docstring promises it, and the code does not look at the report")
 def test_a_split_whose_report_found_a_leak_is_refused(random_pair: MakePair, tmp_path: Path) -> None:
     pair = random_pair(1, folder=tmp_path)
     open_split(pair)

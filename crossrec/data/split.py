@@ -134,16 +134,27 @@ def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Spli
     if path.exists():
         table = pd.read_parquet(path)
         parts = [table[table["part"] == part] for part in ("valid", "test")]
+        _refuse_leaks(pair, read_leak_report(pair.folder, f"{kind}-{seed}"))
         return _split(pair, kind, seed, *parts)
     parts = list(next_item(pair) if kind == "next-item" else cold_user(pair, seed))
     split = _split(pair, kind, seed, *parts)
     folder.mkdir(exist_ok=True)
-    paths.write_json(path.with_suffix(".json"), leak_report(pair, split))
+    report = leak_report(pair, split)
+    _refuse_leaks(pair, report)
+    paths.write_json(path.with_suffix(".json"), report)
     table = pd.concat([part.assign(part=name) for part, name in zip(parts, ("valid", "test"), strict=True)])
     temporary = path.with_name(f".{path.name}.{id(table)}")
     table.to_parquet(temporary, index=False)
     temporary.replace(path)
     return split
+
+
+def _refuse_leaks(pair: DomainPair, report: dict[str, Any] | None) -> None:
+    if report is not None and report["leaks"]:
+        raise CrossrecError(
+            f"The split {report['split']} of {pair.name!r} leaks: its report found {report['leaks']} hidden events in "
+            "what a model sees, so nothing is trained or tested on it."
+        )
 
 
 def split_next_item(pair: DomainPair) -> Split:

@@ -90,7 +90,7 @@ def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str
 
 
 def quick(recommender: Recommender, pair: DomainPair, split: Split, part: str = "valid") -> dict[str, float]:
-    """NDCG@10 and HR@10 by full ranking over a part: what early stopping looks at."""
+    """NDCG@10 and HR@10 by full ranking over a part, NaN without questions: what early stopping looks at."""
     questions = split.part(part)
     shuffle = np.random.default_rng(0).permutation(pair.target.n_items + 1)
     ranks, owners = [], []
@@ -99,6 +99,8 @@ def quick(recommender: Recommender, pair: DomainPair, split: Split, part: str = 
         truth, row = _truths(pair, part_of)
         ranks.append(full_ranks(_scores(recommender, pair, part_of), truth, row, shuffle))
         owners.append(rows[row])
+    if not ranks:
+        return {"ndcg@10": float("nan"), "hr@10": float("nan")}
     values = ranking_metrics(np.concatenate(ranks), np.concatenate(owners), len(questions), (10,))
     return {name: float(np.nanmean(values[name])) for name in ("ndcg@10", "hr@10")}
 

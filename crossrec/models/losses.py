@@ -60,13 +60,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def sampled_softmax(positive: Tensor, negative: Tensor, log_q: Tensor | None = None) -> Tensor:
     """-log softmax of the positive among itself and N drawn negatives (Jean et al., 2015).
 
-    With negatives drawn from Q, s' = s - log Q(j) makes the sum an estimate of the full one; a uniform Q is a constant
-    and changes the estimate only by weighing all negatives alike, so None stands for it.
+    With N negatives drawn from Q, s' = s - log(N Q(j)) makes their sum an estimate of the sum over all items. None
+    leaves the scores as they are, which for a uniform Q weighs all negatives alike.
 
     Args:
         positive: (P,) scores of the next items.
         negative: (P, N) scores of the negatives; -inf where a negative is the positive itself.
-        log_q: (N,) log of the probability with which each negative was drawn, or None.
+        log_q: (N,) log of how often each negative is expected among the N drawn, log(N Q), or None.
     """
     if log_q is not None:
         negative = negative - log_q
@@ -98,7 +98,7 @@ def gbce(positive: Tensor, negative: Tensor, n_items: int, calibration: float = 
 
 def gbce_beta(n_items: int, n: int, calibration: float) -> float:
     """b = a (t (1 - 1/a) + 1/a) with a = N / (I - 1)."""
-    a = n / (n_items - 1)
+    a = min(1.0, n / max(1, n_items - 1))  # more draws than items are drawn with repetition: all items, at most
     return a * (calibration * (1 - 1 / a) + 1 / a)
 
 

@@ -20,6 +20,8 @@ class Recommender(ABC):
 
     kind: ClassVar[str]
     """Name under which `save` files it and `load` finds it."""
+    uses: ClassVar[frozenset[str]] = frozenset({"source", "target"})
+    """The histories that its scores depend on."""
     n_items: int
     """I, the target items 1..I; 0 is padding."""
     _kinds: ClassVar[dict[str, type["Recommender"]]] = {}
@@ -77,7 +79,9 @@ class Recommender(ABC):
             known = ", ".join(sorted(Recommender._kinds))
             raise CrossrecError(f"{folder} holds a recommender of kind {about.get('kind')!r}; known are {known}.")
         try:
-            return kind.from_state(about, load_file(folder / "weights.safetensors"))
+            # Models are drawn before they are filled; whoever loads one keeps their own random numbers.
+            with torch.random.fork_rng():
+                return kind.from_state(about, load_file(folder / "weights.safetensors"))
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise CrossrecError(f"The weights in {folder} are missing or damaged; train the run again.") from error
 

@@ -81,12 +81,16 @@ class RunRecommender:
             raise ValueError(f"one person at a time, and there are {len(histories)}")
         if k < 1:
             raise CrossrecError(f"k must be at least 1, and it is {k}.")
-        items, scores = (recommender or self.recommender).recommend(histories, min(k, len(self.counts) - 1))
+        chosen = recommender or self.recommender
+        items, scores = chosen.recommend(histories, min(k, len(self.counts) - 1))
         n_source, n_target = int((histories.source > 0).sum()), int((histories.target > 0).sum())
+        used = (n_source > 0 and "source" in chosen.uses, n_target > 0 and "target" in chosen.uses)
+        if self.which == "source":  # a source recommender sees its domain in the target's place
+            n_source, n_target, used = n_target, n_source, used[::-1]
         known = {(True, True): "both domains", (True, False): "source history", (False, True): "target history"}
         return Answer(
             run=self.run.name,
-            basis=basis or known.get((n_source > 0, n_target > 0), "nothing known"),
+            basis=basis or known.get(used, "nothing known"),
             n_source=n_source,
             n_target=n_target,
             items=[

@@ -11,7 +11,7 @@ from crossrec.evaluation.compare import Comparison, Side, Verdict, compare, verd
 from crossrec.evaluation.protocol import evaluate
 from crossrec.runs.demo import oracle
 from crossrec.runs.execute import train
-from crossrec.runs.folder import Run, latest
+from crossrec.runs.folder import Run, latest, list_runs
 from crossrec.training.loop import OnEvent
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
@@ -89,9 +89,15 @@ def matching_runs(dataset: str, split: str = "next-item", seed: int = 0) -> list
     if transfer is None:
         return None
     about = transfer.config()
-    baseline = latest(dataset, BASELINE, **wanted, seed=about["seed"]) or latest(dataset, BASELINE, **wanted)
-    if baseline is None:
+    baselines = [
+        run
+        for run in list_runs(dataset, BASELINE, finished=True)
+        if all(run.config().get(key) == value for key, value in wanted.items())
+    ]
+    if not baselines:
         return None
+    # The newest comes first, and min takes the first of the best.
+    baseline = min(baselines, key=lambda run: (bool(unlike(run, transfer)), run.config()["seed"] != about["seed"]))
     simple = [run for recipe in SIMPLE if (run := latest(dataset, recipe, **wanted))]
     return [baseline, transfer, *simple]
 

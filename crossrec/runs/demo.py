@@ -72,8 +72,12 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None) -> list[Run]:
         if not (paths.datasets() / name).is_dir():
             make_world(name, DemoConfig(transfer_strength=strength, seed=seed), on_event)
         pair = DomainPair.open(name)
-        if pair.meta["origin"].get("kind") != "demo":
-            raise CrossrecError(f"The dataset {name!r} is not the demo's: move it away, or set CROSSREC_HOME.")
+        origin = {"kind": "demo", "transfer_strength": strength, "seed": seed}
+        if any(pair.meta["origin"].get(key) != value for key, value in origin.items()):
+            raise CrossrecError(
+                f"The dataset {name!r} is not the demo's of seed {seed}: remove or rename it in {paths.datasets()}, "
+                "or set CROSSREC_HOME."
+            )
         for recipe, settings in RECIPES.items():
             tell(f"{recipe} on {name}")
             runs.append(_run(recipe, pair, settings, seed, on_event))

@@ -58,7 +58,13 @@ def train(
         source_run, source_model = _source_model(pair, split, source_run, seed)
     else:
         source_run, source_model = None, None
+    asked = {"kind": split.kind, "seed": split.seed}
     pair, split = view(recipe, pair, split)
+    if not (len(split.valid) and len(split.test)):
+        raise CrossrecError(
+            f"The {split_kind} split of {dataset!r} leaves nobody to validate or to test on: it needs more users "
+            "with at least two target events."
+        )
     writer = RunWriter(
         {
             "recipe": recipe.name,
@@ -66,7 +72,7 @@ def train(
             "domain": recipe.domain,
             "dataset": dataset,
             "dataset_hash": pair.meta["hash"],
-            "split": {"kind": split_kind, "seed": split.seed},
+            "split": asked,
             "seed": seed,
             "settings": asdict(config),
             "source_run": source_run,

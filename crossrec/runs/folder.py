@@ -86,7 +86,7 @@ class RunWriter:
         about = {
             "run": self.folder.name,
             **config,
-            "created": now.isoformat(timespec="seconds"),
+            "created": now.isoformat(timespec="microseconds"),
             "versions": _versions(),
             "git_commit": _git_commit(),
             "machine": {"system": platform.system(), "processor": platform.machine(), "cpus": os.cpu_count()},

@@ -84,11 +84,11 @@ def fit(
         monitor: which validation score decides.
         config: how long and how fast.
         on_event: gets {"event": "epoch", "epoch", "epochs", "losses", "valid", "best", "seconds", "eta"} after each
-            epoch and {"event": "step", "epoch", "step", "steps", "loss"} about once a second.
+            epoch that was validated and {"event": "step", "epoch", "step", "steps", "loss"} about once a second.
         checkpoint: folder that gets the best weights so far whenever they improve (model.safetensors, state.json).
 
     Raises:
-        CrossrecError: the loss is no longer a finite number.
+        CrossrecError: the loss or a weight is no longer a finite number, or no validation score ever was one.
     """
     accelerator = Accelerator()
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
@@ -126,9 +126,11 @@ def fit(
                     {"event": "step", "epoch": epoch, "step": step, "steps": steps, "loss": _number(parts["loss"])}
                 )
         losses = {name: _number(value) / steps for name, value in sums.items()}
-        if not all(torch.isfinite(torch.tensor(list(losses.values())))):
+        numbers = [torch.tensor(list(losses.values())), *model.parameters()]
+        if not all(torch.isfinite(tensor).all() for tensor in numbers):
             raise CrossrecError(
-                f"The loss of epoch {epoch} is not a finite number: lower the learning rate (lr {config.lr})."
+                f"After epoch {epoch} the loss or a weight is not a finite number: "
+                f"lower the learning rate (lr {config.lr})."
             )
         fitted.epochs = epoch
         if epoch % config.validate_every and epoch != config.epochs:
@@ -162,6 +164,8 @@ def fit(
         on_event(event)
         if epoch - fitted.best_epoch >= config.patience:
             break
+    if not best:
+        raise CrossrecError(f"No validation gave a number for {monitor}: there is nothing to choose the weights by.")
     model.load_state_dict(best)
     model.eval()
     fitted.seconds = time.monotonic() - started

@@ -205,7 +205,6 @@ def test_scores_that_break_the_contract_are_refused(random_pair: MakePair) -> No
         evaluate(broken, pair, split)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="quick concatenates nothing; see also tests/runs")
 def test_a_part_without_questions_has_no_number(make_pair: MakePair) -> None:
     pair = make_pair([[]] * 3, [[1], [2], [1]])
     split = split_next_item(pair)

@@ -61,7 +61,6 @@ def test_the_basis_of_an_answer() -> None:
     assert recommender.answer(Histories.of([[]], [[]])).basis == "nothing known"
 
 
-@pytest.mark.xfail(strict=True, reason="a source run calls the person's source events target events")
 def test_the_basis_of_a_source_runs_answer() -> None:
     pair = DomainPair.open("tiny")
     user = int(np.flatnonzero(pair.overlap)[0])

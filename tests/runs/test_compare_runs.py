@@ -15,6 +15,8 @@ from crossrec.runs.demo import oracle
 from crossrec.runs.execute import train
 from crossrec.runs.folder import list_runs, open_run
 
+SIDES = ("target-sasrec", "transfer-sasrec", "popularity")
+
 
 def runs(*names: str) -> list[Any]:
     return [open_run(f"tiny-{name}") for name in names]
@@ -96,7 +98,6 @@ def test_the_matching_runs_of_a_dataset(tiny_copy: Path, tiny_settings: dict[str
     assert again[0].name == "tiny-target-sasrec"
 
 
-@pytest.mark.xfail(strict=True, reason="matching_runs promises the same width and budget, and looks at the seed alone")
 def test_a_narrow_baseline_is_not_matched_when_there_is_one_of_the_same_width(
     tiny_copy: Path, tiny_settings: dict[str, Any]
 ) -> None:
@@ -121,6 +122,19 @@ def test_comparing_a_dataset_trains_the_simple_recommenders_once(tiny_copy: Path
     again = compare_dataset("tiny")
     assert {run.name for run in list_runs()} == names
     assert again.to_dict() == result.to_dict()
+
+
+def test_a_simple_recommender_that_the_data_do_not_allow_is_left_out_and_told(
+    tiny_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise CrossrecError("Nobody is in both domains.")
+
+    monkeypatch.setattr("crossrec.runs.compare.train", refuse)
+    events: list[dict[str, Any]] = []
+    result = compare_dataset("tiny", on_event=events.append)
+    assert [side.run for side in result.sides] == [f"tiny-{n}" for n in SIDES] + ["oracle"]
+    assert events == [{"event": "note", "text": "linear-map is left out: Nobody is in both domains."}]
 
 
 def test_a_dataset_without_runs_says_what_to_run(tiny_copy: Path) -> None:

@@ -80,12 +80,7 @@ def test_the_same_seed_repeats_a_run_exactly(tiny_settings: dict[str, Any]) -> N
     [
         "source-sasrec",
         "target-sasrec",
-        pytest.param(
-            "transfer-sasrec",
-            marks=pytest.mark.xfail(
-                strict=True, reason="Recommender.load initialises a model with the global generator"
-            ),
-        ),
+        "transfer-sasrec",
     ],
 )
 def test_training_leaves_the_global_generator_alone(recipe: str, tiny_settings: dict[str, Any]) -> None:
@@ -159,9 +154,6 @@ def test_a_failing_training_says_so(error: BaseException, reason: str, monkeypat
         load(open_run("doomed"))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="weights that diverge in the last steps of an epoch fail in validation, NaN"
-)
 def test_a_diverging_training_is_one_sentence(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
     settings = {**tiny_settings, "lr": 1e38, "temperature": 0.0}
     with pytest.raises(CrossrecError, match="not a finite number: lower the learning rate"):
@@ -227,23 +219,17 @@ def test_cold_users_are_tested_with_no_target_history(tiny_copy: Path, tiny_sett
     assert set(other.per_user()["user"]) != set(table["user"])
 
 
-LOST_SEED = "train() records the seed of the source view's own split, 0, instead of that of the split it was asked for"
-
-
-@pytest.mark.xfail(strict=True, reason=LOST_SEED)
 def test_a_source_run_remembers_the_seed_of_its_cold_user_split(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
     run = train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
     assert run.config()["split"] == {"kind": "cold-user", "seed": 2}
     assert evaluate_run(run)[1] == run.metrics()["test"]
 
 
-@pytest.mark.xfail(strict=True, raises=CrossrecError, reason=LOST_SEED)
 def test_transfer_finds_the_source_run_of_its_cold_user_split(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
     source = train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
     assert train("transfer-sasrec", "tiny", tiny_settings, 2, "cold-user").config()["source_run"] == source.name
 
 
-@pytest.mark.xfail(strict=True, reason="a leak: " + LOST_SEED)
 def test_a_source_run_of_other_held_out_people_is_not_used(tiny_copy: Path, tiny_settings: dict[str, Any]) -> None:
     train("source-sasrec", "tiny", tiny_settings, seed=2, split_kind="cold-user")
     # It was trained on source events that the split of seed 0 hides.
@@ -269,9 +255,6 @@ def small_dataset(name: str, users: int, per_user: int) -> None:
     write_tables(name, {"source": source, "target": target}, {}, labels=("S", "T"))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="quick() over no validation question: np.concatenate of nothing"
-)
 def test_too_few_people_for_a_cold_user_split_is_one_sentence_or_works(home: Path) -> None:
     small_dataset("few", users=4, per_user=4)  # round(4 / 10) = 0 people are held out
     try:
@@ -280,9 +263,6 @@ def test_too_few_people_for_a_cold_user_split_is_one_sentence_or_works(home: Pat
         assert "few" in str(told)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="quick() over no validation question: np.concatenate of nothing"
-)
 def test_people_with_one_event_each_is_one_sentence_or_works(home: Path) -> None:
     small_dataset("one", users=12, per_user=1)
     try:
@@ -291,9 +271,6 @@ def test_people_with_one_event_each_is_one_sentence_or_works(home: Path) -> None
         assert "one" in str(told)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="NaN reaches config.json, and a folder without config.json stays"
-)
 def test_a_setting_that_is_not_a_number_is_one_sentence(tiny_copy: Path) -> None:
     with pytest.raises(CrossrecError):
         train("linear-map", "tiny", {"prior": "nan"}, name="nan")

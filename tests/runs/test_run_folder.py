@@ -141,7 +141,6 @@ def test_latest_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [run.name for run in list_runs(finished=True)] == ["other-data", "other-recipe", "aa", "bb", "zz"]
 
 
-@pytest.mark.xfail(strict=True, reason="'created' has whole seconds, so two runs of one second are ordered by name")
 def test_the_newer_of_two_runs_of_one_second_is_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "datetime", Clock)
     finished("zz")

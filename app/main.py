@@ -43,6 +43,7 @@ pages = {
     ],
 }
 
+st.logo(str(ICON), size="large")
 page = st.navigation(pages)
 with as_sentence():
     page.run()

@@ -1,9 +1,7 @@
 """The command line. Exit codes: 0 done, 1 a failure told in one sentence on stderr, 2 wrong usage."""
 
-import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +9,8 @@ import typer
 import typer.core
 
 from crossrec import __version__, paths
-from crossrec.console import Reporter, bars, console, show_answer, show_comparison, show_evaluation, table
+from crossrec.cli_data import Json, MaxItems, Subset, data, print_json
+from crossrec.console import Reporter, console, show_answer, show_comparison, show_evaluation, table
 from crossrec.errors import CrossrecError
 
 
@@ -28,27 +27,18 @@ class Commands(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-data = typer.Typer(no_args_is_help=True, help="Make, fetch and describe datasets.")
 runs = typer.Typer(no_args_is_help=True, help="Look at finished and running trainings.")
 app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Dataset = Annotated[str | None, typer.Option(help="Name of a dataset; or give --source and --target.")]
 Category = Annotated[str | None, typer.Option(help="An Amazon category, such as Electronics.")]
-MaxItems = Annotated[
-    int | None, typer.Option("--max-items", help="Most events a domain, taken by whole users, never by rows.")
-]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")]
 Seed = Annotated[int, typer.Option(help="Of weights, order, dropout and negatives.")]
 Epochs = Annotated[int | None, typer.Option(help="Most passes over the data; short for --set epochs=N.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows a step; short for --set batch_size=N.")]
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; short for --set lr=X.")]
 SplitKind = Annotated[str, typer.Option("--split", help="next-item or cold-user.")]
-Subset = Annotated[
-    Literal["raw", "5core", "0core"], typer.Option(help="raw (with texts), 5core or 0core (ratings only).")
-]
-
 DEFAULT_PAIR = ("Electronics", "Video_Games")
 DEFAULT_MAX_ITEMS = 300_000
 
@@ -87,127 +77,6 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         print(__version__)
         raise typer.Exit
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
-@data.command("import")
-def data_import(
-    name: Annotated[str, typer.Argument(help="Name of the new dataset.")],
-    target: Annotated[Path, typer.Option(help="File of target events: CSV, JSONL, Parquet or sequences, gzip too.")],
-    source: Annotated[Path | None, typer.Option(help="File of source events; without it there is one domain.")] = None,
-    source_items: Annotated[Path | None, typer.Option(help="File of source item titles.")] = None,
-    target_items: Annotated[Path | None, typer.Option(help="File of target item titles.")] = None,
-    source_label: Annotated[str | None, typer.Option(help="What people call the source domain.")] = None,
-    target_label: Annotated[str | None, typer.Option(help="What people call the target domain.")] = None,
-    edition: Annotated[
-        str | None, typer.Option("--format", help="2014, 2018, 2023, csv or sequences, where detection is in doubt.")
-    ] = None,
-    user_column: Annotated[str | None, typer.Option(help="Column of user ids (1, 2, ... without a header).")] = None,
-    item_column: Annotated[str | None, typer.Option(help="Column of item ids.")] = None,
-    rating_column: Annotated[str | None, typer.Option(help="Column of ratings.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="Column of times, seconds or milliseconds.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of review texts.")] = None,
-    k_core: Annotated[
-        int, typer.Option(help="Keep users and items with at least so many events, to a fixed point.")
-    ] = 1,
-    overlap_only: Annotated[bool, typer.Option(help="Keep only users with events in both domains.")] = False,
-    min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.")] = None,
-    max_users: Annotated[int | None, typer.Option(help="Keep so many users, those in both domains first.")] = None,
-    max_items: MaxItems = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of users under a cap.")] = 0,
-    replace: Annotated[bool, typer.Option(help="Replace a dataset of this name once the new one is complete.")] = False,
-    json_: Json = False,
-) -> None:
-    """Make a dataset from files on disk."""
-    from crossrec.data.prepare import PrepareOptions, ReadOptions, describe, import_pair
-
-    labels = None
-    if source_label or target_label:
-        labels = (source_label or "Source", target_label or "Target")
-    with Reporter(quiet=json_) as report:
-        import_pair(
-            name,
-            source,
-            target,
-            source_items=source_items,
-            target_items=target_items,
-            read=ReadOptions(
-                format=edition,
-                user_column=user_column,
-                item_column=item_column,
-                rating_column=rating_column,
-                time_column=time_column,
-                text_column=text_column,
-            ),
-            options=PrepareOptions(
-                k_core=k_core,
-                overlap_only=overlap_only,
-                min_rating=min_rating,
-                max_users=max_users,
-                max_events=max_items,
-                seed=seed,
-            ),
-            labels=labels,
-            replace=replace,
-            on_event=report,
-        )
-    _describe(describe(name), json_)
-
-
-@data.command("download")
-def data_download(
-    name: Annotated[str, typer.Argument(help="Name of the new dataset.")],
-    source: Annotated[str, typer.Option(help="Source category, such as Electronics.")],
-    target: Annotated[str, typer.Option(help="Target category, such as Video_Games.")],
-    subset: Subset = "raw",
-    k_core: Annotated[
-        int, typer.Option(help="Keep users and items with at least so many events, to a fixed point.")
-    ] = 1,
-    max_users: Annotated[int | None, typer.Option(help="Keep so many users, those in both domains first.")] = None,
-    max_items: MaxItems = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of users under a cap.")] = 0,
-    replace: Annotated[bool, typer.Option(help="Replace a dataset of this name once the new one is complete.")] = False,
-    json_: Json = False,
-) -> None:
-    """Fetch two categories of the Amazon Reviews 2023 from the hub and make a dataset of them."""
-    from crossrec.data.hub import download_pair
-    from crossrec.data.prepare import PrepareOptions, describe
-
-    options = PrepareOptions(k_core=k_core, max_users=max_users, max_events=max_items, seed=seed)
-    with Reporter(quiet=json_) as report:
-        download_pair(name, source, target, subset, options, on_event=report, replace=replace)
-    _describe(describe(name), json_)
-
-
-@data.command("describe")
-def data_describe(name: str, json_: Json = False) -> None:
-    """Sizes, overlap, activity and the leak reports of a dataset."""
-    from crossrec.data.prepare import describe
-
-    _describe(describe(paths.slug(name, "dataset")), json_)
-
-
-@data.command("list")
-def data_list(json_: Json = False) -> None:
-    """The datasets on this machine."""
-    from crossrec.data.prepare import list_datasets
-
-    found = list_datasets()
-    if json_:
-        _print_json(found)
-        return
-    rows = [
-        (
-            m["name"],
-            m["domains"]["source"]["name"],
-            m["domains"]["target"]["name"],
-            *map(_thousands, _sizes(m["counts"])),
-        )
-        for m in found
-    ]
-    table(("dataset", "source", "target", "users", "in both", "source events", "target events"), rows)
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -277,7 +146,7 @@ def demo(
     with Reporter(quiet=json_) as report:
         built = build(seed, on_event=report)
     if json_:
-        _print_json([run.name for run in built])
+        print_json([run.name for run in built])
     else:
         console.print(f"The demo is ready: {len(built)} runs in {paths.runs()}.")
 
@@ -314,7 +183,7 @@ def eval_compare(
 
     with Reporter(quiet=json_) as report:
         result = compare_dataset(_dataset_name(dataset, source, target, max_items), split, seed, on_event=report)
-    _print_json(result.to_dict()) if json_ else show_comparison(result)
+    print_json(result.to_dict()) if json_ else show_comparison(result)
 
 
 @app.command()
@@ -327,7 +196,7 @@ def compare(
     from crossrec.runs.folder import open_run
 
     result = compare_runs([open_run(name) for name in names])
-    _print_json(result.to_dict()) if json_ else show_comparison(result)
+    print_json(result.to_dict()) if json_ else show_comparison(result)
 
 
 @app.command()
@@ -341,7 +210,7 @@ def evaluate(
     from crossrec.runs.folder import open_run
 
     _, result = evaluate_run(open_run(run), split)
-    _print_json({"run": run, "part": split, **result}) if json_ else show_evaluation(run, result)
+    print_json({"run": run, "part": split, **result}) if json_ else show_evaluation(run, result)
 
 
 @app.command()
@@ -373,7 +242,7 @@ def recommend(
     else:
         chosen = open_run(run)
     answer = RunRecommender(chosen).for_user(user, k, fallback)
-    _print_json(answer.to_dict()) if json_ else show_answer(answer)
+    print_json(answer.to_dict()) if json_ else show_answer(answer)
 
 
 @runs.command("list")
@@ -385,7 +254,7 @@ def runs_list(
 
     found = [run.config() | {"status": run.status()} for run in list_runs(dataset)]
     if json_:
-        _print_json(found)
+        print_json(found)
         return
     rows = [(c["run"], c["recipe"], c["dataset"], str(c["seed"]), c["status"]["state"]) for c in found]
     table(("run", "recipe", "dataset", "seed", "state"), rows)
@@ -402,7 +271,7 @@ def runs_show(name: Annotated[str, typer.Argument(metavar="RUN")], json_: Json =
     config, status = run.config(), run.status()
     metrics = run.metrics() if run.finished else None
     if json_:
-        _print_json({"config": config, "status": status, "metrics": metrics})
+        print_json({"config": config, "status": status, "metrics": metrics})
         return
     rows = [(key, str(config[key])) for key in ("recipe", "dataset", "seed", "created", "git_commit", "command")]
     rows += [(key, str(value)) for key, value in config["settings"].items()]
@@ -461,7 +330,7 @@ def _train(
         run = run_training(recipe, dataset, settings, seed, split, source_run, name, on_event=report)
     metrics = run.metrics()
     if json_:
-        _print_json({"run": run.name, **metrics})
+        print_json({"run": run.name, **metrics})
         return
     show_evaluation(run.name, metrics["test"])
     fit = metrics["fit"]
@@ -475,43 +344,3 @@ def _settings(words: list[str] | None) -> dict[str, Any]:
     from crossrec.config import pairs
 
     return dict(pairs(words or []))
-
-
-def _describe(about: dict[str, Any], json_: bool) -> None:
-    from crossrec.data.split import read_leak_report
-
-    reports = [read_leak_report(paths.datasets() / about["name"], f"{kind}-0") for kind in ("next-item", "cold-user")]
-    about = about | {"leak_reports": [report for report in reports if report]}
-    if json_:
-        # The headline counts stand at the top level too, where a script looks first.
-        _print_json(about["counts"] | about)
-        return
-    rows = []
-    for which in ("source", "target"):
-        domain, derived = about["domains"][which], about["derived"][which]
-        if not domain["events"]:
-            continue
-        has = [word for word in ("time", "rating", "text") if domain[f"has_{word}"]]
-        per_user = f"{derived['events_per_user']:.1f}"
-        sizes = [_thousands(domain[key]) for key in ("users", "items", "events")]
-        rows.append((which, domain["name"], *sizes, per_user, ", ".join(has) or "order only"))
-    table(("", "domain", "users", "items", "events", "events a user", "known"), rows)
-    counts = about["counts"]
-    if counts["source_events"]:
-        console.print(f"{counts['overlap_users']:,} of {counts['users']:,} users are in both domains.")
-    bars([(step["step"], step.get("domain", ""), step["events"], step["dropped"]) for step in about["steps"]])
-    for report in about["leak_reports"]:
-        console.print(f"Split {report['split']}: {report['leaks']} leaks in {len(report['checks'])} checks.")
-
-
-def _sizes(counts: dict[str, int]) -> tuple[int, ...]:
-    return tuple(counts[key] for key in ("users", "overlap_users", "source_events", "target_events"))
-
-
-def _thousands(number: int) -> str:
-    return f"{number:,}"
-
-
-def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=1, ensure_ascii=False, default=asdict)
-    print()

@@ -64,11 +64,15 @@ def dashed(words: list[str]) -> list[str]:
 
 
 def set_threads() -> None:
-    """Threads of torch, once a process: CROSSREC_THREADS, or every core."""
+    """Threads of torch, once a process: CROSSREC_THREADS, or every core but one.
+
+    The core that is left keeps the pages responsive, and on a busy machine one thread too many costs more than it
+    brings: threads wait for each other at every step.
+    """
     import torch
 
     wanted = os.environ.get("CROSSREC_THREADS", "")
-    torch.set_num_threads(int(wanted) if wanted.isdigit() and int(wanted) > 0 else os.cpu_count() or 1)
+    torch.set_num_threads(int(wanted) if wanted.isdigit() and int(wanted) > 0 else max(1, (os.cpu_count() or 1) - 1))
 
 
 @app.callback(invoke_without_command=True)

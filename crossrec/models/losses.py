@@ -41,10 +41,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, positions, rows):
             part, goal = states[start : start + rows], target[start : start + rows, None]
             logits = part @ items.T
-            norm = torch.logsumexp(logits, dim=1, keepdim=True)
-            total += (norm - logits.gather(1, goal)).sum()
+            most = logits.amax(dim=1, keepdim=True)
+            right = logits.gather(1, goal) - most
+            p = logits.sub_(most).exp_()
+            norm = p.sum(dim=1, keepdim=True)
+            total += (norm.log() - right).sum()
             if want:
-                p = logits.sub_(norm).exp_()
+                p.div_(norm)
                 p.scatter_add_(1, goal, p.new_full(goal.shape, -1.0))
                 torch.mm(p, items, out=grad_states[start : start + rows])
                 grad_items.addmm_(p.T, part)

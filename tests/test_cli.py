@@ -326,4 +326,6 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("3", "", "0", "many"):
         monkeypatch.setenv("CROSSREC_THREADS", value)
         cli.set_threads()
-    assert chosen == [3, 6, 6, 6]
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    cli.set_threads()
+    assert chosen == [3, 5, 5, 5, 1]

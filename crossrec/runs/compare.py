@@ -11,7 +11,7 @@ from crossrec.evaluation.compare import Comparison, Side, Verdict, compare, verd
 from crossrec.evaluation.protocol import evaluate
 from crossrec.runs.demo import oracle
 from crossrec.runs.execute import train
-from crossrec.runs.folder import Run, latest, list_runs
+from crossrec.runs.folder import Run, latest, matching
 from crossrec.training.loop import OnEvent
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
@@ -89,11 +89,7 @@ def matching_runs(dataset: str, split: str = "next-item", seed: int = 0) -> list
     if transfer is None:
         return None
     about = transfer.config()
-    baselines = [
-        run
-        for run in list_runs(dataset, BASELINE, finished=True)
-        if all(run.config().get(key) == value for key, value in wanted.items())
-    ]
+    baselines = matching(dataset, BASELINE, **wanted)
     if not baselines:
         return None
     # The newest comes first, and min takes the first of the best.

@@ -160,13 +160,18 @@ def _folders() -> list[Run]:
     return [Run(path) for path in paths.runs().glob("[!.]*") if path.is_dir()]
 
 
+def matching(dataset: str, recipe: str, **wanted: Any) -> list[Run]:
+    """The finished runs of a recipe on a dataset whose config agrees with `wanted`, newest first."""
+
+    def agrees(config: dict[str, Any]) -> bool:
+        return all(config.get(key) == value for key, value in wanted.items())
+
+    return [run for run in list_runs(dataset, recipe, finished=True) if agrees(run.config())]
+
+
 def latest(dataset: str, recipe: str, **wanted: Any) -> Run | None:
-    """The newest finished run of a recipe on a dataset whose config agrees with `wanted`."""
-    for run in list_runs(dataset, recipe, finished=True):
-        config = run.config()
-        if all(config.get(key) == value for key, value in wanted.items()):
-            return run
-    return None
+    """The newest of the `matching` runs, or None."""
+    return next(iter(matching(dataset, recipe, **wanted)), None)
 
 
 def _new_folder(parent: Path, stem: str, may_count: bool) -> Path:

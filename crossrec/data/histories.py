@@ -2,11 +2,54 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Text vectors of the newest reviews of B people (or of B items) in one domain: at most K each, newest last."""
+
+    vectors: Floats
+    """(B, K, W), zeros where there is no review."""
+    mask: NDArray[np.bool_]
+    """(B, K) where there is one."""
+    stars: Floats
+    """(B, K) rating that goes with each review, NaN where none was given."""
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 3 or not self.vectors.shape[:2] == self.mask.shape == self.stars.shape:
+            raise ValueError(
+                f"vectors {self.vectors.shape}, mask {self.mask.shape} and stars {self.stars.shape} must be "
+                "(B, K, W), (B, K) and (B, K)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    @classmethod
+    def of(cls, vectors: Sequence[Floats], stars: Sequence[Sequence[float]] | None = None) -> "Reviews":
+        """Left-pads B arrays (n, W) of vectors, and B lists of n stars, to the longest."""
+        width = max((len(one) for one in vectors), default=0)
+        out = cls.none(len(vectors), width, vectors[0].shape[-1] if len(vectors) else 0)
+        for b, one in enumerate(vectors):
+            if len(one):
+                out.vectors[b, -len(one) :] = one
+                out.mask[b, -len(one) :] = True
+                if stars is not None:
+                    out.stars[b, -len(one) :] = stars[b]
+        return out
+
+    @classmethod
+    def none(cls, people: int, most: int, width: int) -> "Reviews":
+        """(B, K, W) without a single review."""
+        empty = np.zeros((people, most, width), np.float32)
+        return cls(empty, np.zeros((people, most), bool), np.full((people, most), np.nan, np.float32))
 
 
 @dataclass(frozen=True)
@@ -19,12 +62,26 @@ class Histories:
     """(B, T) target items, left-padded with 0, oldest first."""
     users: Ints | None = None
     """(B,) rows in the dataset's user table, or None for people who are not in it. Only an oracle may score by it."""
+    source_stars: Floats | None = None
+    """(B, S) stars of the source items, NaN where there are none; None where nothing is known of them."""
+    target_stars: Floats | None = None
+    """(B, T) likewise."""
+    source_reviews: Reviews | None = None
+    """Vectors of the newest source reviews; None where they were not asked for. They need not belong to `source`: a
+    new person's review has words, stars, and no item."""
+    target_reviews: Reviews | None = None
 
     def __post_init__(self) -> None:
         if self.source.ndim != 2 or self.target.ndim != 2 or len(self.source) != len(self.target):
             raise ValueError(
                 f"source {self.source.shape} and target {self.target.shape} must be (B, S) and (B, T) of one B"
             )
+        for items, stars in ((self.source, self.source_stars), (self.target, self.target_stars)):
+            if stars is not None and stars.shape != items.shape:
+                raise ValueError(f"stars {stars.shape} must have the shape of their items {items.shape}")
+        for reviews in (self.source_reviews, self.target_reviews):
+            if reviews is not None and len(reviews) != len(self):
+                raise ValueError(f"reviews of {len(reviews)} people beside histories of {len(self)}")
 
     def __len__(self) -> int:
         return len(self.target)
@@ -44,25 +101,30 @@ def pad(rows: Sequence[Sequence[int]]) -> Ints:
     return out
 
 
-def windows(items: NDArray[np.int32], starts: Ints, ends: Ints, longest: int | None = None) -> Ints:
-    """Cuts items[starts[b]:ends[b]] for B rows out of one flat array, left-padded with 0: (B, T).
+def windows(starts: Ints, ends: Ints, longest: int | None = None) -> tuple[Ints, NDArray[np.bool_]]:
+    """Positions starts[b]..ends[b]-1 of a flat array for B rows, left-padded.
 
     Args:
-        items: (E,) events of all users, one user after the other.
-        starts: (B,) first event of each row.
-        ends: (B,) one past the last event of each row.
-        longest: keep at most so many of the last events of a row.
+        starts: (B,) first position of each row.
+        ends: (B,) one past the last position of each row.
+        longest: keep at most so many of the last positions of a row.
+
+    Returns:
+        at (B, T), 0 where a row has no position, and inside (B, T), where it has one.
     """
     width = int((ends - starts).max(initial=0))
     if longest is not None:
         width = min(width, longest)
     at = ends[:, None] + np.arange(-width, 0)
     inside = at >= starts[:, None]
-    return (
-        np.where(inside, items[np.where(inside, at, 0)], 0).astype(np.int64)
-        if width
-        else np.zeros((len(ends), 0), np.int64)
-    )
+    return np.where(inside, at, 0), inside
+
+
+def take(values: NDArray[Any], at: Ints, inside: NDArray[np.bool_], absent: float = 0) -> NDArray[Any]:
+    """values[at] where `inside`, and `absent` elsewhere; `values` may be empty where nothing is inside."""
+    if not inside.any():
+        return np.full(at.shape, absent, values.dtype)
+    return np.where(inside, values[at], np.asarray(absent, values.dtype))
 
 
 def ranges(starts: Ints, counts: Ints) -> tuple[Ints, Ints]:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crossrec import paths
-from crossrec.data.histories import Histories, Ints, windows
+from crossrec.data.histories import Histories, Ints, Reviews, take, windows
 from crossrec.errors import CrossrecError, nearest
 
 DOMAINS = ("source", "target")
@@ -84,6 +84,39 @@ def _read_domain(folder: Path, meta: dict[str, Any], which: str) -> Domain:
 
 
 @dataclass(frozen=True)
+class EventVectors:
+    """Where the text vectors of a dataset are: one table on disk, and the row of each event and of each title."""
+
+    key: str
+    """Which encoder made them, with revision and precision: the name of their folder."""
+    name: str
+    """The encoder's name, under which it is loaded."""
+    table: NDArray[np.float16]
+    """(N, W), memory-mapped."""
+    rows: dict[str, Ints]
+    """{"source": (E,), "target": (E,)} row of each event's review, -1 where it has none."""
+    titles: dict[str, Ints]
+    """{"source": (I+1,), "target": (I+1,)} row of each item's title, -1 where it has none."""
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.table.shape[1]
+
+    def look_up(self, rows: Ints) -> NDArray[np.float32]:
+        """(..., W) vectors of rows; zeros for -1."""
+        out = np.zeros((*rows.shape, self.width), np.float32)
+        there = rows >= 0
+        out[there] = self.table[rows[there]]
+        return out
+
+    def texts(self, domain: Domain, which: str, events: Ints) -> Ints:
+        """(...,) row of what was written at events of a domain: the review, or else the title of its item."""
+        rows = self.rows[which][events]
+        return np.where(rows >= 0, rows, self.titles[which][domain.items[events]])
+
+
+@dataclass(frozen=True)
 class DomainPair:
     """A dataset: `source` and `target` domains over one user numbering 0..U-1.
 
@@ -95,6 +128,10 @@ class DomainPair:
     """dataset.json."""
     source: Domain
     target: Domain
+    vectors: EventVectors | None = None
+    """Where there are some, histories carry the newest reviews as vectors."""
+    most_reviews: int = 15
+    """K, reviews a history carries a domain."""
 
     @classmethod
     def open(cls, name: str) -> "DomainPair":
@@ -109,7 +146,8 @@ class DomainPair:
             hint = nearest(name, known) or " There is none yet: `crossrec demo` or `crossrec data import` makes one."
             raise CrossrecError(f"There is no dataset {name!r}.{hint}")
         meta = paths.read_json(folder / "dataset.json")
-        return cls(folder, meta, *(_read_domain(folder, meta, which) for which in DOMAINS))
+        source, target = (_read_domain(folder, meta, which) for which in DOMAINS)
+        return cls(folder, meta, source, target)
 
     @property
     def name(self) -> str:
@@ -128,7 +166,7 @@ class DomainPair:
         What trains and tests a target recommender then trains and tests one of the source domain.
         """
         nothing = Domain("nothing", 0, np.zeros_like(self.source.offsets), self.source.items[:0], None, None)
-        return replace(self, source=nothing, target=self.source.first(ends))
+        return replace(self, source=nothing, target=self.source.first(ends), vectors=None)
 
     @property
     def has_time(self) -> bool:
@@ -160,12 +198,35 @@ class DomainPair:
 
     def histories(self, users: Ints, source_end: Ints, target_end: Ints) -> Histories:
         """The first `source_end[b]` source and `target_end[b]` target events of users[b], as a batch of B."""
-        s, t = self.source.offsets[users], self.target.offsets[users]
-        return Histories(
-            source=windows(self.source.items, s, s + source_end),
-            target=windows(self.target.items, t, t + target_end),
-            users=np.asarray(users, np.int64),
-        )
+        parts: dict[str, Any] = {}
+        for which, end in (("source", source_end), ("target", target_end)):
+            domain = self.domain(which)
+            start = domain.offsets[users]
+            at, inside = windows(start, start + end)
+            parts[which] = take(domain.items, at, inside).astype(np.int64)
+            if domain.ratings is not None:
+                parts[f"{which}_stars"] = take(domain.ratings, at, inside, np.nan)
+            if self.vectors is not None:
+                k = self.most_reviews
+                parts[f"{which}_reviews"] = self.reviews(which, at[:, -k:], inside[:, -k:])
+        return Histories(users=np.asarray(users, np.int64), **parts)
+
+    def reviews(self, which: str, events: Ints, inside: NDArray[np.bool_]) -> Reviews:
+        """What was written at events (B, K) of a domain, where `inside`: the review, or else the item's title.
+
+        Raises:
+            ValueError: the pair was opened without vectors.
+        """
+        if self.vectors is None:
+            raise ValueError("the pair has no vectors: open it with text.dataset.with_vectors")
+        domain = self.domain(which)
+        rows = np.full(events.shape, -1, np.int64)
+        rows[inside] = self.vectors.texts(domain, which, events[inside])
+        there = rows >= 0
+        stars = np.full(events.shape, np.nan, np.float32)
+        if domain.ratings is not None:
+            stars[there] = domain.ratings[events[there]]
+        return Reviews(self.vectors.look_up(rows), there, stars)
 
     def items(self, which: str) -> pd.DataFrame:
         """The item table of "source" or "target": item, item_id, title, creator, category, year."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from crossrec import paths
-from crossrec.data.histories import Histories
+from crossrec.data.histories import Histories, Reviews
 from crossrec.errors import CrossrecError
 
 Floats = NDArray[np.float32]
@@ -21,7 +21,11 @@ class Recommender(ABC):
     kind: ClassVar[str]
     """Name under which `save` files it and `load` finds it."""
     uses: ClassVar[frozenset[str]] = frozenset({"source", "target"})
-    """The histories that its scores depend on."""
+    """What of the histories its scores depend on: "source" and "target" items, "source reviews", "target reviews"."""
+    rates: ClassVar[bool] = False
+    """Whether it predicts stars."""
+    encoder: str | None = None
+    """Name of the text encoder whose vectors its histories must carry; None where it reads none."""
     n_items: int
     """I, the target items 1..I; 0 is padding."""
     _kinds: ClassVar[dict[str, type["Recommender"]]] = {}
@@ -37,6 +41,19 @@ class Recommender(ABC):
 
         Scores of one row are comparable with each other, not across rows or recommenders.
         """
+
+    def rate(self, histories: Histories, items: NDArray[np.int64], reviews: Reviews | None = None) -> Floats:
+        """(B,) the stars that each of B people would give items[b], not clipped to the scale.
+
+        Args:
+            histories: what is known of the people.
+            items: (B,) target items.
+            reviews: what others wrote about items[b], for recommenders that read it; None is what they were trained on.
+
+        Raises:
+            CrossrecError: the recommender predicts no stars.
+        """
+        raise CrossrecError(f"A recommender of kind {self.kind!r} ranks, and predicts no stars.")
 
     def recommend(self, histories: Histories, k: int = 10) -> tuple[NDArray[np.int64], Floats]:
         """The k best target items that a person does not have yet.

@@ -7,7 +7,8 @@ import pytest
 
 from crossrec.config import from_dict, pairs
 from crossrec.errors import CrossrecError, nearest
-from crossrec.training.recipes import LinearMapConfig, PopularityConfig, SequenceConfig, TransferConfig
+from crossrec.training.sequence import SequenceConfig, TransferConfig
+from crossrec.training.simple import LinearMapConfig, PopularityConfig
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,8 @@ def test_the_one_global_seed_is_inside_its_fork() -> None:
     seeders = [
         p for p in FILES if "manual_seed(" in p.read_text(encoding="utf-8").replace("Generator().manual_seed(", "")
     ]
-    assert [p.name for p in seeders] == ["recipes.py"]
-    tree = ast.parse((PACKAGE / "training" / "recipes.py").read_text(encoding="utf-8"))
+    assert [p.name for p in seeders] == ["job.py"]
+    tree = ast.parse((PACKAGE / "training" / "job.py").read_text(encoding="utf-8"))
     withs = [n for n in ast.walk(tree) if isinstance(n, ast.With) and "fork_rng" in ast.unparse(n.items[0])]
     inside = "".join(ast.unparse(n) for n in withs)
     assert inside.count("torch.manual_seed") == ast.unparse(tree).count("torch.manual_seed") == 1

@@ -18,8 +18,9 @@ from crossrec.evaluation.protocol import Evaluation, evaluate, quick, summary
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecRecommender
 from crossrec.runs.folder import Run, RunWriter, latest, open_run
+from crossrec.training.job import Job, Recipe
 from crossrec.training.loop import OnEvent
-from crossrec.training.recipes import Job, Recipe, find_recipe
+from crossrec.training.recipes import find_recipe
 
 
 def train(

@@ -15,7 +15,7 @@ from crossrec.config import from_dict
 from crossrec.data.histories import Histories, pad
 from crossrec.errors import CrossrecError
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender, right_pad
-from crossrec.training.recipes import SequenceConfig
+from crossrec.training.sequence import SequenceConfig
 
 Doubles = NDArray[np.float64]
 N_ITEMS = 23

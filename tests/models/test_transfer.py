@@ -11,7 +11,7 @@ from crossrec.data.histories import Histories
 from crossrec.models.bridge import BridgeConfig
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
-from crossrec.training.recipes import SequenceConfig, TransferConfig
+from crossrec.training.sequence import SequenceConfig, TransferConfig
 
 N_TARGET, N_SOURCE = 17, 11
 

@@ -23,7 +23,7 @@ from crossrec.runs import execute
 from crossrec.runs.demo import make_world
 from crossrec.runs.execute import evaluate_run, load, train
 from crossrec.runs.folder import list_runs, open_run
-from crossrec.training.recipes import Job, Recipe
+from crossrec.training.job import Job, Recipe
 
 NAMES = ["tiny-popularity", "tiny-source-sasrec", "tiny-target-sasrec", "tiny-transfer-sasrec"]
 

@@ -21,15 +21,9 @@ from crossrec.models.losses import gbce_beta
 from crossrec.models.sasrec import SASRec, SASRecConfig
 from crossrec.models.transfer import TransferSASRec
 from crossrec.training.batches import Batch, Negatives
-from crossrec.training.recipes import (
-    RECIPES,
-    Job,
-    LossConfig,
-    NextItemLoss,
-    SequenceConfig,
-    find_recipe,
-    source_vectors,
-)
+from crossrec.training.job import Job
+from crossrec.training.recipes import RECIPES, find_recipe
+from crossrec.training.sequence import LossConfig, NextItemLoss, SequenceConfig, source_vectors
 
 MakePair = Callable[..., DomainPair]
 SMALL = {"dim": 8, "max_len": 6, "epochs": 2, "batch_size": 8}

@@ -1,0 +1,60 @@
+"""What a recipe is given, what it is, and how it is seeded."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crossrec.data.pair import DomainPair
+from crossrec.data.split import Split
+from crossrec.models.recommender import Recommender
+from crossrec.models.sasrec import SASRec
+from crossrec.training.loop import Fitted, OnEvent
+
+MONITOR = "ndcg@10"
+SMALL_CATALOGUE = 5_000
+"""Most items for which the softmax over all of them is the default loss."""
+Validate = Callable[[Recommender], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a recipe may use."""
+
+    pair: DomainPair
+    split: Split
+    config: Any
+    seed: int
+    validate: Validate
+    """Scores a recommender on the validation questions: {"ndcg@10", "hr@10"}."""
+    on_event: OnEvent
+    source_model: SASRec | None = None
+    """The trained source model, for recipes that need one."""
+    checkpoint: Path | None = None
+    """Folder for the best weights so far."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    name: str
+    title: str
+    """For people."""
+    config: type
+    train: Callable[[Job], tuple[Recommender, Fitted | None]]
+    domain: str = "target"
+    """Whose items it recommends."""
+    needs_source: bool = False
+    """Whether it starts from a finished `source-sasrec` run."""
+    needs_text: bool = False
+    """Whether its histories carry review vectors, of the encoder that its config names."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A block whose torch random numbers start from a seed, and that leaves those outside it as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,76 @@
+"""What is written about items: by others and before, for each event that is learned from; all of it, for the catalogue.
+
+An item's vector that contains the review whose rating is to be told gives that rating away. So an event sees only the
+reviews of its item that other people wrote before it, and only those in the training part.
+
+Q events, K reviews, W width of a vector, I items. A title is text too, and never a leak: it comes before the reviews.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossrec.data.histories import Ints, Reviews, windows
+from crossrec.data.pair import DomainPair, first_mask
+from crossrec.data.split import Split
+
+
+class ItemReviews:
+    """The reviews of a domain's items, in the order of time; a pair with vectors reads them."""
+
+    def __init__(self, pair: DomainPair, split: Split, which: str = "target", leaky: bool = False):
+        """Sorts the events by item.
+
+        Args:
+            pair: opened with vectors.
+            split: whose training part may be read.
+            which: "source" or "target".
+            leaky: reads every review, hidden ones, later ones and the own one too: the fault that this class exists to
+                avoid, to show what it does.
+        """
+        self.pair, self.which, self.leaky = pair, which, leaky
+        domain = pair.domain(which)
+        end = split.target_train_end if which == "target" else split.source_train_end
+        readable = np.ones(len(domain.items), bool) if leaky else first_mask(domain.offsets, end)
+        # Where there is no time, the order of the file stands in for it: any fixed order keeps the own review out.
+        self.when = domain.times if domain.times is not None else np.arange(len(domain.items))
+        self.by_item = np.flatnonzero(readable)[np.lexsort((self.when[readable], domain.items[readable]))]
+        items, times = domain.items[self.by_item].astype(np.int64), self.when[self.by_item]
+        self.starts = np.searchsorted(items, np.arange(domain.n_items + 1))
+        self.ends = np.searchsorted(items, np.arange(domain.n_items + 1), side="right")
+        # (item, time) as one sortable number, with times as ranks so that it fits 64 bits.
+        self.instants = np.unique(self.when)
+        self.keys = items * (len(self.instants) + 1) + np.searchsorted(self.instants, times)
+
+    def before(self, events: Ints) -> Reviews:
+        """(Q, 1+K) the title and the newest reviews of each event's item by others, strictly before it.
+
+        Of all its reviews where leaky. What others wrote comes without their stars.
+        """
+        return self._read(self.pair.domain(self.which).items[events], *self.events_before(events))
+
+    def events_before(self, events: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        """(Q, K) the events whose reviews `before` reads, and where there are any."""
+        items = self.pair.domain(self.which).items[events].astype(np.int64)
+        starts, ends = self.starts[items], self.ends[items]
+        if not self.leaky:
+            rank = np.searchsorted(self.instants, self.when[events])
+            # Strictly before in time leaves out the event itself, and whatever came in the same instant.
+            ends = np.searchsorted(self.keys, items * (len(self.instants) + 1) + rank)
+        return self._window(starts, ends)
+
+    def catalogue(self) -> Reviews:
+        """(I+1, 1+K) the title and the newest readable reviews of every item; row 0, padding, has none."""
+        return self._read(np.arange(len(self.starts)), *self._window(self.starts, self.ends))
+
+    def _read(self, items: Ints, events: Ints, inside: NDArray[np.bool_]) -> Reviews:
+        vectors = self.pair.vectors
+        assert vectors is not None
+        rows = np.where(inside, vectors.rows[self.which][events], -1)
+        rows = np.concatenate([vectors.titles[self.which][items][:, None], rows], axis=1)
+        return Reviews(vectors.look_up(rows), rows >= 0, np.full(rows.shape, np.nan, np.float32))
+
+    def _window(self, starts: Ints, ends: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        at, inside = windows(starts, ends, self.pair.most_reviews)
+        events = np.zeros(at.shape, np.int64)
+        events[inside] = self.by_item[at[inside]]
+        return events, inside

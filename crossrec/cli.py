@@ -38,7 +38,9 @@ Seed = Annotated[int, typer.Option(help="Of weights, order, dropout and negative
 Epochs = Annotated[int | None, typer.Option(help="Most passes over the data; short for --set epochs=N.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows a step; short for --set batch_size=N.")]
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; short for --set lr=X.")]
-SplitKind = Annotated[str, typer.Option("--split", help="next-item or cold-user.")]
+SplitKind = Annotated[
+    str, typer.Option("--split", help="next-item; cold-user, cold-user-20, -50, -80; each also with -all-source.")
+]
 DEFAULT_PAIR = ("Electronics", "Video_Games")
 DEFAULT_MAX_ITEMS = 300_000
 

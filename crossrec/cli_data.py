@@ -142,9 +142,9 @@ def data_list(json_: Json = False) -> None:
 
 
 def _describe(about: dict[str, Any], json_: bool) -> None:
-    from crossrec.data.split import read_leak_report
+    from crossrec.data.split import KINDS, read_leak_report
 
-    reports = [read_leak_report(paths.datasets() / about["name"], f"{kind}-0") for kind in ("next-item", "cold-user")]
+    reports = [read_leak_report(paths.datasets() / about["name"], f"{kind}-0") for kind in KINDS]
     about = about | {"leak_reports": [report for report in reports if report]}
     if json_:
         # The headline counts stand at the top level too, where a script looks first.

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from crossrec import paths
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import (
+    KINDS,
     Questions,
     Split,
     _split,
@@ -104,6 +105,60 @@ def test_cold_users_are_drawn_by_the_seed(random_pair: MakePair) -> None:
     assert set().union(*(frame["user"] for seed in range(60) for frame in cold_user(pair, seed))) == set(range(200))
 
 
+SHARES = {"cold-user": 0.1, "cold-user-20": 0.2, "cold-user-50": 0.5, "cold-user-80": 0.8}
+
+
+def test_every_kind_of_cold_user_is_there_twice() -> None:
+    assert set(KINDS) == {"next-item", *SHARES, *(f"{kind}-all-source" for kind in SHARES)}
+
+
+@given(seed=st.integers(0, 100_000), users=st.integers(0, 60), timed=st.booleans())
+@pytest.mark.parametrize("kind", SHARES)
+def test_the_cold_shares(
+    random_pair: MakePair, tmp_path_factory: Any, kind: str, seed: int, users: int, timed: bool
+) -> None:
+    pair = random_pair(seed, users=users, longest=3, timed=timed, folder=tmp_path_factory.mktemp("pair"))
+    split, whole = open_split(pair, kind, seed), open_split(pair, f"{kind}-all-source", seed)
+    overlap = {u for u in range(users) if pair.source.counts[u] and pair.target.counts[u]}
+    valid, test = set(split.valid.user.tolist()), set(split.test.user.tolist())
+    assert valid | test <= overlap
+    assert not valid & test
+    wanted = round(len(overlap) * SHARES[kind])
+    rest = len(overlap) - wanted
+    assert len(test) == wanted
+    assert len(valid) == (wanted if kind == "cold-user" else min(rest, max(1, round(rest * 0.1))))
+    # The suffix changes what is shown, and nothing of who is held out and what is asked.
+    for part in ("valid", "test"):
+        some, every = split.part(part), whole.part(part)
+        for name in ("user", "target_end", "truth_end"):
+            np.testing.assert_array_equal(getattr(some, name), getattr(every, name))
+        assert some.source_end.tolist() == [visible(pair, user, 0) for user in some.user]
+        np.testing.assert_array_equal(every.source_end, pair.source.counts[every.user])
+    np.testing.assert_array_equal(whole.source_train_end, pair.source.counts)
+    np.testing.assert_array_equal(whole.target_train_end, split.target_train_end)
+
+
+def test_what_is_shown_of_the_future_on_purpose_is_told_and_is_no_leak(make_pair: MakePair, tmp_path: Path) -> None:
+    pair = make_pair([[1, 2, 3], [1]], [[1, 2], [2]], [[1, 5, 9], [3]], [[5, 7], [4]], folder=tmp_path)
+    # Of two overlap users, one is a test user and the other is in validation: nobody is left to train.
+    whole = open_split(pair, "cold-user-50-all-source")
+    assert (len(whole.valid), len(whole.test)) == (1, 1)
+    report = leak_report(pair, whole)
+    assert report["leaks"] == 0
+    assert report["notes"][0].startswith("2 of the 4 source events shown of held-out users came with or after")
+    assert "Users in two parts" in {check["name"] for check in report["checks"]}
+    # The same events under the name of a kind that promises to hide them are leaks.
+    assert leak_report(pair, dataclasses.replace(whole, kind="cold-user-50"))["leaks"] == 4
+
+
+@pytest.mark.parametrize("kind", ["cold-user-20", "cold-user-all-source"])
+def test_held_out_users_in_training_are_found_in_every_kind(pair: DomainPair, kind: str) -> None:
+    leaky = Split(
+        kind, 0, questions((0, 1, 0, 4)), questions((1, 2, 0, 3)), np.array([1, 2, 0]), np.array([0, 2, 3])
+    )  # fmt: skip
+    assert found(pair, leaky) == {"Hidden target events in training": 2, "Target events of held-out users": 2}
+
+
 def test_a_tie_is_not_before(make_pair: MakePair) -> None:
     pair = make_pair([[1, 2, 3]], [[1, 2, 3]], [[4, 5, 6]], [[4, 5, 6]])
     valid, test = next_item(pair)
@@ -134,7 +189,7 @@ def test_counts_against_plain_python(random_pair: MakePair, seed: int) -> None:
         assert counts.tolist() == naive
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("next-item", 0), ("cold-user", 3)])
+@pytest.mark.parametrize(("kind", "seed"), [("next-item", 0), ("cold-user", 3), ("cold-user-50-all-source", 2)])
 def test_a_stored_split_is_read_back_equal(random_pair: MakePair, tmp_path: Path, kind: str, seed: int) -> None:
     pair = random_pair(1, users=60, fewest=1, folder=tmp_path)
     made, read = open_split(pair, kind, seed), open_split(pair, kind, seed)
@@ -163,8 +218,10 @@ def test_next_item_draws_nothing(random_pair: MakePair, tmp_path: Path) -> None:
 
 def test_unknown_names(random_pair: MakePair, tmp_path: Path) -> None:
     pair = random_pair(1, folder=tmp_path)
-    with pytest.raises(CrossrecError, match=r"'random'.*next-item and cold-user"):
+    with pytest.raises(CrossrecError, match=r"'random'.*cold-user-20-all-source.*next-item"):
         open_split(pair, "random")
+    with pytest.raises(CrossrecError, match=r"'cold-users-20'.*Did you mean 'cold-user-20'"):
+        open_split(pair, "cold-users-20")
     with pytest.raises(CrossrecError, match=r"'train'.*'valid' and 'test'"):
         open_split(pair).part("train")
 

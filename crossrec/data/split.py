@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from crossrec import paths
 from crossrec.data.histories import Histories, Ints, ranges
 from crossrec.data.pair import DomainPair, first_mask
-from crossrec.errors import CrossrecError
+from crossrec.errors import CrossrecError, nearest
 
-KINDS = ("next-item", "cold-user")
+COLD_SHARES = {"cold-user": 0.1, "cold-user-20": 0.2, "cold-user-50": 0.5, "cold-user-80": 0.8}
+"""Share of the overlap users who are test users; 20, 50 and 80 % are the cold ratios of PTUPCDR."""
+ALL_SOURCE = "-all-source"
+"""Ends the name of a cold-user split that shows held-out users' whole source history, also what came later."""
+KINDS = ("next-item", *COLD_SHARES, *(kind + ALL_SOURCE for kind in COLD_SHARES))
 COLUMNS = ["user", "source_end", "target_end", "truth_end"]
 
 
@@ -56,6 +60,16 @@ class Split:
     def name(self) -> str:
         return f"{self.kind}-{self.seed}"
 
+    @property
+    def cold(self) -> bool:
+        """Whether it holds out whole users."""
+        return self.kind != "next-item"
+
+    @property
+    def all_source(self) -> bool:
+        """Whether source events from the future are shown on purpose."""
+        return self.kind.endswith(ALL_SOURCE)
+
     def part(self, name: str) -> Questions:
         if name not in ("valid", "test"):
             raise CrossrecError(f"There is no part {name!r} of a split; the parts are 'valid' and 'test'.")
@@ -91,7 +105,9 @@ def next_item(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
     return hold_out(2), hold_out(1)
 
 
-def cold_user(pair: DomainPair, seed: int, held_out: float = 0.1) -> tuple[pd.DataFrame, pd.DataFrame]:
+def cold_user(
+    pair: DomainPair, seed: int, share: float = 0.1, all_source: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Overlap users split into train, validation and test users; all target events of the latter two are hidden.
 
     Source events at or after a held-out user's first target event are hidden too, where times are known.
@@ -99,18 +115,24 @@ def cold_user(pair: DomainPair, seed: int, held_out: float = 0.1) -> tuple[pd.Da
     Args:
         pair: the dataset.
         seed: of the permutation of users.
-        held_out: share of overlap users in validation, and again in test.
+        share: of the overlap users, who are test users. Of 10 %, as many are validation users; of more, a tenth of
+            the others, and at least one.
+        all_source: shows the whole source history of held-out users instead, for data in which only the order is known
+            in truth, and for the figures of papers that do so.
     """
     users = np.flatnonzero(pair.overlap)
     users = np.random.default_rng(seed).permutation(users)
-    n = round(len(users) * held_out)
+    test = round(len(users) * share)
+    rest = len(users) - test
+    valid = test if share <= 0.1 else min(rest, max(1, round(rest * 0.1)))
 
     def hide(chosen: NDArray[np.intp]) -> pd.DataFrame:
         chosen = np.sort(chosen)
         first = pair.target.offsets[chosen]
-        return _table(chosen, pair.source_before[first], np.zeros(len(chosen), np.int64), pair.target.counts[chosen])
+        shown = pair.source.counts[chosen] if all_source else pair.source_before[first]
+        return _table(chosen, shown, np.zeros(len(chosen), np.int64), pair.target.counts[chosen])
 
-    return hide(users[:n]), hide(users[n : 2 * n])
+    return hide(users[:valid]), hide(users[valid : valid + test])
 
 
 def _table(user: Any, source_end: Any, target_end: Any, truth_end: Any) -> pd.DataFrame:
@@ -119,14 +141,19 @@ def _table(user: Any, source_end: Any, target_end: Any, truth_end: Any) -> pd.Da
     )
 
 
+def check_kind(kind: str) -> None:
+    """Raises CrossrecError where there is no split of this kind; the sentence names the nearest, or all of them."""
+    if kind not in KINDS:
+        raise CrossrecError(f"There is no split {kind!r}.{nearest(kind, KINDS)}")
+
+
 def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Split:
     """Reads the split from the dataset's folder, or makes it, with its leak report, and stores both there.
 
     Raises:
         CrossrecError: the kind is unknown, or the stored leak report found a leak.
     """
-    if kind not in KINDS:
-        raise CrossrecError(f"There is no split {kind!r}; the kinds are {' and '.join(KINDS)}.")
+    check_kind(kind)
     # Leave-one-out draws nothing: every seed asks for the same one.
     seed = 0 if kind == "next-item" else seed
     folder = pair.folder / "splits"
@@ -136,7 +163,7 @@ def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Spli
         parts = [table[table["part"] == part] for part in ("valid", "test")]
         _refuse_leaks(pair, read_leak_report(pair.folder, f"{kind}-{seed}"))
         return _split(pair, kind, seed, *parts)
-    parts = list(next_item(pair) if kind == "next-item" else cold_user(pair, seed))
+    parts = list(_draw(pair, kind, seed))
     split = _split(pair, kind, seed, *parts)
     folder.mkdir(exist_ok=True)
     report = leak_report(pair, split)
@@ -147,6 +174,12 @@ def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Spli
     table.to_parquet(temporary, index=False)
     temporary.replace(path)
     return split
+
+
+def _draw(pair: DomainPair, kind: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if kind == "next-item":
+        return next_item(pair)
+    return cold_user(pair, seed, COLD_SHARES[kind.removesuffix(ALL_SOURCE)], kind.endswith(ALL_SOURCE))
 
 
 def _refuse_leaks(pair: DomainPair, report: dict[str, Any] | None) -> None:
@@ -225,26 +258,32 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
         checks.append({"name": name, "checked": checked, "found": found, "meaning": meaning})
 
     timed = pair.has_time
-    check(
-        "Source events from the future",
-        visible_events,
-        late if timed else None,
-        "source events shown to a model at or after the hidden target event",
-    )
-    check(
-        "Source events trained on from the future",
-        trained_source,
-        trained_late if timed else None,
-        "source events in the training part at or after a hidden target event of the same user",
-    )
+    if not split.all_source:
+        check(
+            "Source events from the future",
+            visible_events,
+            late if timed else None,
+            "source events shown to a model at or after the hidden target event",
+        )
+        check(
+            "Source events trained on from the future",
+            trained_source,
+            trained_late if timed else None,
+            "source events in the training part at or after a hidden target event of the same user",
+        )
     check("Hidden target events in training", questions, trained_on, "hidden events that lie inside the training part")
     check("Truth already seen", questions, seen_twice, "hidden items that the same user's visible history contains")
-    if split.kind == "cold-user":
+    if split.cold:
         both = int(np.isin(split.valid.user, split.test.user).sum())
         check("Users in two parts", questions, both, "users that are in validation and in test")
         left = int(split.target_train_end[np.concatenate([split.valid.user, split.test.user])].sum())
         check("Target events of held-out users", questions, left, "target events of held-out users left in training")
-    if timed:
+    if timed and split.all_source:
+        notes.append(
+            f"{late:,} of the {visible_events:,} source events shown of held-out users came with or after the first "
+            "hidden target event: this kind of split shows them on purpose."
+        )
+    elif timed:
         notes.append(
             f"{hidden_later:,} source events were hidden because they came with or after a hidden target event."
         )

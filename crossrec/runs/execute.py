@@ -40,7 +40,7 @@ def train(
         dataset: its name.
         settings: of the recipe's config; strings are read as the field's type.
         seed: of everything that is drawn: weights, order, dropout, negatives, and a cold-user split.
-        split_kind: "next-item" or "cold-user".
+        split_kind: one of `split.KINDS`, such as "next-item" or "cold-user".
         source_run: for recipes with a bridge, the run of the source model; None takes the newest that fits.
         name: the run's folder, or None for a generated one.
         on_event: gets {"event": "start", "run"}, what the loop reports, and {"event": "test"} before the test.

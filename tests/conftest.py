@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,23 @@ def random_pair(make_pair: Callable[..., DomainPair]) -> Callable[..., DomainPai
         (source, source_times), (target, target_times) = rows(), rows()
         times = (source_times, target_times) if timed else (None, None)
         return make_pair(source, target, *times, n_source=n_items, n_target=n_items, folder=folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rated_pair(random_pair: Callable[..., DomainPair]) -> Callable[..., DomainPair]:
+    """A `random_pair` whose events have stars, and now and then none."""
+
+    def make(seed: int, absent: float = 0.1, **kwargs: Any) -> DomainPair:
+        pair, rng = random_pair(seed, **kwargs), np.random.default_rng(seed + 1)
+
+        def rated(domain: Domain) -> Domain:
+            stars = rng.integers(1, 6, len(domain.items)).astype(np.float32)
+            stars[rng.random(len(stars)) < absent] = np.nan
+            return replace(domain, ratings=stars)
+
+        return replace(pair, source=rated(pair.source), target=rated(pair.target))
 
     return make
 

@@ -38,6 +38,10 @@ class Questions:
     def __len__(self) -> int:
         return len(self.user)
 
+    def take(self, rows: Ints) -> "Questions":
+        """The questions of some rows."""
+        return Questions(self.user[rows], self.source_end[rows], self.target_end[rows], self.truth_end[rows])
+
     def histories(self, pair: DomainPair, rows: slice = slice(None)) -> Histories:
         """What a recommender may look at to answer these rows."""
         return pair.histories(self.user[rows], self.source_end[rows], self.target_end[rows])

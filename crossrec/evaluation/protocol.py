@@ -60,7 +60,7 @@ def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str
     truths, owners, ranks, drawn_ranks = [], [], [], []
     top = np.zeros((n, 10), np.int64)
     for rows in _chunks(questions, pair.target.n_items):
-        part_of = _take(questions, rows)
+        part_of = questions.take(rows)
         scores = _scores(recommender, pair, part_of)
         top[rows] = top_k(scores, 10)[0]
         truth, row = _truths(pair, part_of)
@@ -95,7 +95,7 @@ def quick(recommender: Recommender, pair: DomainPair, split: Split, part: str = 
     shuffle = np.random.default_rng(0).permutation(pair.target.n_items + 1)
     ranks, owners = [], []
     for rows in _chunks(questions, pair.target.n_items):
-        part_of = _take(questions, rows)
+        part_of = questions.take(rows)
         truth, row = _truths(pair, part_of)
         ranks.append(full_ranks(_scores(recommender, pair, part_of), truth, row, shuffle))
         owners.append(rows[row])
@@ -190,10 +190,6 @@ def _chunks(questions: Questions, n_items: int) -> list[NDArray[np.int64]]:
     order = np.lexsort((questions.source_end, questions.target_end))
     size = int(np.clip((4 << 20) // (n_items + 1), 16, 1024))
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def _take(questions: Questions, rows: NDArray[np.int64]) -> Questions:
-    return Questions(*(getattr(questions, name)[rows] for name in ("user", "source_end", "target_end", "truth_end")))
 
 
 def _scores(recommender: Recommender, pair: DomainPair, questions: Questions) -> Floats:

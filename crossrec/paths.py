@@ -30,6 +30,10 @@ def downloads() -> Path:
     return home() / "downloads"
 
 
+def vectors() -> Path:
+    return home() / "vectors"
+
+
 def slug(name: str, what: str) -> str:
     """Returns the name if it may become a folder's name; `what` says in the error what it should have named.
 

@@ -26,6 +26,8 @@ class Recommender(ABC):
     """Whether it predicts stars."""
     encoder: str | None = None
     """Name of the text encoder whose vectors its histories must carry; None where it reads none."""
+    most_reviews: int = 15
+    """Newest reviews in a domain that it reads of a person."""
     n_items: int
     """I, the target items 1..I; 0 is padding."""
     _kinds: ClassVar[dict[str, type["Recommender"]]] = {}

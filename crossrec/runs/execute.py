@@ -17,6 +17,7 @@ from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import Evaluation, evaluate, quick, summary
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecRecommender
+from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, latest, open_run
 from crossrec.training.job import Job, Recipe
 from crossrec.training.loop import OnEvent
@@ -60,6 +61,7 @@ def train(
     else:
         source_run, source_model = None, None
     asked = {"kind": split.kind, "seed": split.seed}
+    whole = pair, split
     pair, split = view(recipe, pair, split)
     if not (len(split.valid) and len(split.test)):
         raise CrossrecError(
@@ -98,6 +100,8 @@ def train(
         tested = evaluate(recommender, pair, split, "test")
         writer.run.recommender.mkdir()
         recommender.save(writer.run.recommender)
+        seen = whole if recipe.domain == "source" else (pair, split)
+        write_run_catalog(writer.folder, recommender, *seen, recipe.domain, on_event)
         writer.finish(
             {
                 "valid": quick(recommender, pair, split),

@@ -58,9 +58,13 @@ class ItemReviews:
             ends = np.searchsorted(self.keys, items * (len(self.instants) + 1) + rank)
         return self._window(starts, ends)
 
-    def catalogue(self) -> Reviews:
-        """(I+1, 1+K) the title and the newest readable reviews of every item; row 0, padding, has none."""
-        return self._read(np.arange(len(self.starts)), *self._window(self.starts, self.ends))
+    def catalogue(self, items: Ints | None = None) -> Reviews:
+        """(I+1, 1+K) the title and the newest readable reviews of every item; row 0, padding, has none.
+
+        Of a large catalogue, only some `items` at a time fit the memory.
+        """
+        items = np.arange(len(self.starts)) if items is None else items
+        return self._read(items, *self._window(self.starts[items], self.ends[items]))
 
     def _read(self, items: Ints, events: Ints, inside: NDArray[np.bool_]) -> Reviews:
         vectors = self.pair.vectors

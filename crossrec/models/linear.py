@@ -53,17 +53,13 @@ class LinearMap(Recommender):
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays: dict[str, NDArray[Any]] = {"inverse": self.inverse, "popularity": self.popularity}
-        for name, table in (("source", self.source), ("target", self.target)):
-            arrays |= {f"{name}.indices": table.indices, f"{name}.indptr": table.indptr}
+        arrays |= stored_sets("source", self.source) | stored_sets("target", self.target)
         return {"source_items": self.source.shape[1] - 1}, arrays
 
     @classmethod
     def from_state(cls, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        def table(name: str, width: int) -> csr_array:
-            indices, indptr = arrays[f"{name}.indices"], arrays[f"{name}.indptr"]
-            return csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, width))
-
-        source, target = table("source", about["source_items"] + 1), table("target", about["n_items"] + 1)
+        source = read_sets("source", arrays, about["source_items"] + 1)
+        target = read_sets("target", arrays, about["n_items"] + 1)
         return cls(source, target, arrays["inverse"], arrays["popularity"])
 
 
@@ -73,3 +69,14 @@ def sets(items: Ints, width: int) -> csr_array:
     out = csr_array((np.ones(len(rows), np.float32), (rows, items[rows, columns])), shape=(len(items), width))
     out.data[:] = 1.0  # an item twice in a list is still one item
     return out
+
+
+def stored_sets(name: str, table: csr_array) -> dict[str, NDArray[Any]]:
+    """0/1 rows as arrays for a file."""
+    return {f"{name}.indices": table.indices, f"{name}.indptr": table.indptr}
+
+
+def read_sets(name: str, arrays: dict[str, NDArray[Any]], width: int) -> csr_array:
+    """(N, width) 0/1 rows from what `stored_sets` stored."""
+    indices, indptr = arrays[f"{name}.indices"], arrays[f"{name}.indptr"]
+    return csr_array((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, width))

@@ -1,6 +1,7 @@
 """What can be trained: the register of recipes, by name."""
 
 from crossrec.errors import CrossrecError, nearest
+from crossrec.training import coldstart, mapping
 from crossrec.training.job import Recipe
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
 from crossrec.training.simple import LinearMapConfig, PopularityConfig, linear_map, popularity
@@ -10,6 +11,11 @@ RECIPES = {
     for recipe in (
         Recipe("popularity", "Popularity", PopularityConfig, popularity),
         Recipe("linear-map", "Linear map", LinearMapConfig, linear_map),
+        Recipe("user-knn", "Nearest neighbours", coldstart.UserKNNConfig, coldstart.user_knn),
+        Recipe("content", "Words of reviews", coldstart.ContentConfig, coldstart.content, needs_text=True),
+        Recipe("biases", "Mean + item + user", coldstart.BiasesConfig, coldstart.biases),
+        Recipe("emcdr", "EMCDR", mapping.EMCDRConfig, mapping.emcdr),
+        Recipe("ptupcdr", "PTUPCDR", mapping.PTUPCDRConfig, mapping.ptupcdr),
         Recipe("source-sasrec", "SASRec on the source domain", SequenceConfig, sasrec, domain="source"),
         Recipe("target-sasrec", "Target-only SASRec", SequenceConfig, sasrec),
         Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, needs_source=True),

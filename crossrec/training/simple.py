@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from crossrec.config import require
+from crossrec.data.histories import Ints
 from crossrec.errors import CrossrecError
 from crossrec.models.linear import LinearMap, sets
 from crossrec.models.recommender import Recommender
@@ -36,12 +38,27 @@ def popularity(job: Job) -> tuple[Recommender, None]:
 
 
 def linear_map(job: Job) -> tuple[Recommender, None]:
-    pair, split, config = job.pair, job.split, job.config
-    users = np.flatnonzero((split.source_train_end > 0) & (split.target_train_end > 0))
+    config = job.config
+    source, target = overlap_sets(job, "The linear map", config.max_users)
+    return LinearMap.fit(source, target, job.split.target_counts(job.pair), config.ridge, config.prior), None
+
+
+def overlap_users(job: Job, who: str) -> Ints:
+    """People with training events in both domains.
+
+    Raises:
+        CrossrecError: there are none; the sentence begins with `who`.
+    """
+    users = np.flatnonzero((job.split.source_train_end > 0) & (job.split.target_train_end > 0))
     if not len(users):
-        raise CrossrecError("The linear map needs people with training events in both domains, and there are none.")
-    if len(users) > config.max_users:
-        users = np.sort(np.random.default_rng(job.seed).choice(users, config.max_users, replace=False))
+        raise CrossrecError(f"{who} needs people with training events in both domains, and there are none.")
+    return users
+
+
+def overlap_sets(job: Job, who: str, most: int) -> tuple[csr_array, csr_array]:
+    """(N, I_source+1) and (N, I+1) 0/1, training items of people with both; of more than `most`, a seeded sample."""
+    pair, split, users = job.pair, job.split, overlap_users(job, who)
+    if len(users) > most:
+        users = np.sort(np.random.default_rng(job.seed).choice(users, most, replace=False))
     known = pair.histories(users, split.source_train_end[users], split.target_train_end[users])
-    source, target = sets(known.source, pair.source.n_items + 1), sets(known.target, pair.target.n_items + 1)
-    return LinearMap.fit(source, target, split.target_counts(pair), config.ridge, config.prior), None
+    return sets(known.source, pair.source.n_items + 1), sets(known.target, pair.target.n_items + 1)

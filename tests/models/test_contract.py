@@ -1,23 +1,32 @@
 """What every recommender must do, whatever is inside it."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 
-from crossrec.data.histories import Histories, pad
+from crossrec.data.histories import Histories, Reviews, pad
+from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
+from crossrec.models.biases import Biases
 from crossrec.models.bridge import BridgeConfig
+from crossrec.models.content import Content
+from crossrec.models.factors import Factors
 from crossrec.models.linear import LinearMap
+from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
+from crossrec.models.neighbours import UserKNN
 from crossrec.models.recommender import Recommender, top_k
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.simple import Oracle, Popularity
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
+from crossrec.text.whiten import Whitening
 
-I_SOURCE, I_TARGET, USERS = 9, 14, 6
+I_SOURCE, I_TARGET, USERS, WIDTH = 9, 14, 6, 8
 COUNTS = np.random.default_rng(0).integers(0, 30, I_TARGET + 1)
 
 
@@ -36,6 +45,43 @@ def _linear() -> Recommender:
     source, target = rng.random((20, I_SOURCE + 1)) < 0.4, rng.random((20, I_TARGET + 1)) < 0.4
     source[:, 0] = target[:, 0] = False
     return LinearMap.fit(csr_array(source.astype(np.float32)), csr_array(target.astype(np.float32)), COUNTS, ridge=5.0)
+
+
+def _knn() -> Recommender:
+    rng = np.random.default_rng(5)
+    source, target = rng.random((20, I_SOURCE + 1)) < 0.4, rng.random((20, I_TARGET + 1)) < 0.4
+    source[:, 0] = target[:, 0] = False
+    return UserKNN.fit(
+        csr_array(source.astype(np.float32)), csr_array(target.astype(np.float32)), COUNTS, neighbours=4, prior=0.01
+    )
+
+
+def _content() -> Recommender:
+    rng = np.random.default_rng(6)
+    vectors = rng.normal(size=(40, WIDTH)).astype(np.float32)
+    whitening = Whitening.fit(vectors, components=4)
+    items = whitening(vectors[: I_TARGET + 1])
+    items[[0, 3]] = 0  # nothing is written about item 3
+    return Content(whitening, items, np.log1p(COUNTS).astype(np.float32), "static")
+
+
+def _biases() -> Recommender:
+    return Biases(3.5, np.random.default_rng(7).normal(size=I_TARGET + 1).astype(np.float32), damping=2.0)
+
+
+def _factors(n_items: int, seed: int) -> Factors:
+    rng = np.random.default_rng(seed)
+    n = 80
+    ratings = Ratings(
+        rng.integers(0, 12, n), rng.integers(1, n_items + 1, n), rng.integers(1, 6, n).astype("f4"), 12, n_items
+    )
+    return Factors.fit(ratings, factors=3, ridge=1.0)
+
+
+def _mapped(kind: type[Mapped], net: torch.nn.Module) -> Recommender:
+    torch.manual_seed(8)
+    _stir(net)
+    return kind(_factors(I_SOURCE, 8), _factors(I_TARGET, 9), net)
 
 
 def _oracle() -> Recommender:
@@ -63,6 +109,12 @@ def _transfer(fusion: str = "gate", pool: str = "mean") -> Recommender:
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
+    "user-knn": _knn,
+    "content": _content,
+    "biases": _biases,
+    "emcdr": lambda: _mapped(EMCDR, linear_net(4)),
+    "emcdr, mlp": lambda: _mapped(EMCDR, mlp_net(4, 5)),
+    "ptupcdr": lambda: _mapped(PTUPCDR, PersonalBridge(4, hidden=6)),
     "oracle": _oracle,
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,
@@ -72,7 +124,38 @@ every = pytest.mark.parametrize("recommender", [pytest.param(make(), id=name) fo
 
 SOURCE = [[], [1, 2, 3], [], [9], [4, 5, 6, 7, 8], [2]]
 TARGET = [[], [], [5], [14, 1], [1, 2, 3, 4, 5, 6, 7], list(range(1, I_TARGET))]
-PEOPLE = Histories(pad(SOURCE), pad(TARGET), np.arange(USERS))
+_RNG = np.random.default_rng(10)
+STARS = {row: [None, 1.0, 2.0, 3.0, 4.0, 5.0][row % 6] for row in range(40)}
+"""Stars of an event by its item and row, some absent."""
+WORDS = [[_RNG.normal(size=(len(row), WIDTH)).astype("f4") for row in rows] for rows in (SOURCE, TARGET)]
+
+
+def those(rows: Sequence[int], wider: tuple[int, int] = (0, 0)) -> Histories:
+    """Some of the people, with stars and review vectors, in that order; with more padding if asked."""
+    parts: dict[str, Any] = {}
+    for which, lists, words, more in (("source", SOURCE, WORDS[0], wider[0]), ("target", TARGET, WORDS[1], wider[1])):
+        stars = [[np.nan if STARS[i + b] is None else STARS[i + b] for i in lists[b]] for b in rows]
+        reviews = Reviews.of([words[b] for b in rows], stars)
+        items = pad([lists[b] for b in rows])
+        given = np.full(items.shape, np.nan, np.float32)
+        for at, row in enumerate(stars):
+            given[at, given.shape[1] - len(row) :] = row
+        left = ((0, 0), (more, 0))
+        parts[which] = np.pad(items, left)
+        parts[f"{which}_stars"] = np.pad(given, left, constant_values=np.nan)
+        parts[f"{which}_reviews"] = Reviews(
+            np.pad(reviews.vectors, (*left, (0, 0))),
+            np.pad(reviews.mask, left),
+            np.pad(reviews.stars, left, constant_values=np.nan),
+        )
+    return Histories(users=np.array(rows, np.int64), **parts)
+
+
+PEOPLE = those(range(USERS))
+ITEMS = np.array([1, 5, 14, 2, 3, 3])
+raters = pytest.mark.parametrize(
+    "recommender", [pytest.param(r, id=name) for name, make in MAKERS.items() if (r := make()).rates]
+)
 
 
 def test_every_kind_is_tested() -> None:
@@ -93,14 +176,51 @@ def test_shape_type_and_padding(recommender: Recommender) -> None:
 @every
 def test_batch_mates_and_padding_do_not_matter(recommender: Recommender) -> None:
     together = recommender.score(PEOPLE)
-    wider = Histories(np.pad(PEOPLE.source, ((0, 0), (3, 0))), np.pad(PEOPLE.target, ((0, 0), (2, 0))), PEOPLE.users)
-    np.testing.assert_allclose(recommender.score(wider), together, rtol=1e-4, atol=1e-5)
-    order = np.array([3, 0, 5, 1, 4, 2])
-    turned = Histories(PEOPLE.source[order], PEOPLE.target[order], np.arange(USERS)[order])
-    np.testing.assert_allclose(recommender.score(turned), together[order], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(recommender.score(those(range(USERS), (3, 2))), together, rtol=1e-4, atol=1e-5)
+    order = [3, 0, 5, 1, 4, 2]
+    np.testing.assert_allclose(recommender.score(those(order)), together[order], rtol=1e-4, atol=1e-5)
     for b in range(USERS):
-        alone = Histories(pad([SOURCE[b]]), pad([TARGET[b]]), np.array([b]))
-        np.testing.assert_allclose(recommender.score(alone)[0], together[b], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(recommender.score(those([b]))[0], together[b], rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_stars_and_reviews_may_be_unknown(recommender: Recommender) -> None:
+    bare = Histories(PEOPLE.source, PEOPLE.target, PEOPLE.users)
+    assert np.isfinite(recommender.score(bare)[:, 1:]).all()
+
+
+@every
+def test_it_looks_at_what_it_says_and_at_nothing_else(recommender: Recommender) -> None:
+    if recommender.kind == "oracle":
+        pytest.skip("the oracle knows the people themselves")
+    scores = recommender.score(PEOPLE)
+    nothing = Histories.of([[]] * USERS, [[]] * USERS)
+    for what in ("source", "target", "source reviews", "target reviews"):
+        name = what.replace(" ", "_")
+        stars = {} if "reviews" in what else {f"{name}_stars": None}
+        missing = dataclasses.replace(PEOPLE, **{name: getattr(nothing, name)}, **stars)
+        same = np.allclose(recommender.score(missing), scores, atol=1e-6)
+        assert same == (what not in recommender.uses), what
+
+
+@raters
+def test_rated_alone_or_together_and_saved(recommender: Recommender, tmp_path: Path) -> None:
+    together = recommender.rate(PEOPLE, ITEMS)
+    assert together.shape == (USERS,)
+    assert together.dtype == np.float32
+    assert np.isfinite(together).all()
+    for b in range(USERS):
+        np.testing.assert_allclose(recommender.rate(those([b]), ITEMS[[b]]), together[[b]], rtol=1e-4)
+    recommender.save(tmp_path)
+    np.testing.assert_array_equal(Recommender.load(tmp_path).rate(PEOPLE, ITEMS), together)
+    assert recommender.rate(those([]), ITEMS[:0]).shape == (0,)
+
+
+@every
+def test_who_does_not_rate_says_so(recommender: Recommender) -> None:
+    if not recommender.rates:
+        with pytest.raises(CrossrecError, match=f"'{recommender.kind}' ranks, and predicts no stars"):
+            recommender.rate(PEOPLE, ITEMS)
 
 
 @every

@@ -150,7 +150,7 @@ class RunRecommender:
         asked = self.asked(person, fallback)
         if fallback and not asked.pieces and asked.user is None:
             scores = hide_seen(Popularity(self.counts).score(Histories.of([[]], [[]])), Histories.of([[]], [[]]))
-            return self._answer(asked, scores[0], k, basis="popularity fallback")
+            return self.answer_from(asked, scores[0], k, basis="popularity fallback")
         return self.answer(asked, k)
 
     def asked(self, person: Person, fallback: bool = False) -> Asked:
@@ -168,14 +168,15 @@ class RunRecommender:
 
     def answer(self, asked: Asked, k: int = 10) -> Answer:
         """The list for what is known of one person."""
-        return self._answer(asked, self.scores(asked, [asked.pieces])[0], k)
+        return self.answer_from(asked, self.scores(asked, [asked.pieces])[0], k)
 
     def scores(self, asked: Asked, batch: Sequence[Sequence[Piece]]) -> Floats:
         """(B, I+1) scores for B lists of pieces of one person; -inf for what is in them and for padding."""
         histories = self.reader.histories(batch, asked.user)
         return hide_seen(self.recommender.score(histories), histories)
 
-    def _answer(self, asked: Asked, scores: Floats, k: int, basis: str | None = None) -> Answer:
+    def answer_from(self, asked: Asked, scores: Floats, k: int, basis: str | None = None) -> Answer:
+        """The list of the k largest of (I+1,) scores; `basis` is given where they come from another recommender."""
         items, values = top_k(scores[None], min(k, self.shelf.n_items))
         chosen = items[0][items[0] > 0]
         stars = self._stars(asked, chosen) if basis is None else [None] * len(chosen)

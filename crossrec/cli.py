@@ -10,7 +10,16 @@ import typer.core
 
 from crossrec import __version__, paths
 from crossrec.cli_data import Json, MaxItems, Subset, data, print_json
-from crossrec.console import Reporter, console, show_answer, show_comparison, show_evaluation, table
+from crossrec.console import (
+    Reporter,
+    console,
+    show_answer,
+    show_cold,
+    show_comparison,
+    show_evaluation,
+    show_ratings,
+    table,
+)
 from crossrec.errors import CrossrecError
 
 
@@ -192,6 +201,21 @@ def eval_compare(
     print_json(result.to_dict()) if json_ else show_comparison(result)
 
 
+@app.command("eval-cold")
+def eval_cold(
+    dataset: Annotated[str, typer.Option(help="Name of a dataset.")],
+    split: SplitKind = "cold-user",
+    seed: Annotated[int, typer.Option(help="Of the split and of what is trained.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Compare the recommenders for cold users on one split; trains the cheap ones that are missing."""
+    from crossrec.runs.coldstart import compare_cold
+
+    with Reporter(quiet=json_) as report:
+        result = compare_cold(paths.slug(dataset, "dataset"), split, seed, on_event=report)
+    print_json(result.to_dict()) if json_ else show_cold(result)
+
+
 @app.command()
 def compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN RUN [RUN ...]", help="The first is the baseline.")],
@@ -212,11 +236,18 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Evaluate a finished run again; nothing is written."""
-    from crossrec.runs.execute import evaluate_run
+    from crossrec.runs.compare import stored_rows
+    from crossrec.runs.execute import evaluate_run, rate_run
     from crossrec.runs.folder import open_run
 
-    _, result = evaluate_run(open_run(run), split)
-    print_json({"run": run, "part": split, **result}) if json_ else show_evaluation(run, result)
+    chosen = open_run(run)
+    _, result = evaluate_run(chosen, split)
+    stars = rate_run(chosen, split)
+    if json_:
+        print_json({"run": run, "part": split, **result, "ratings": stars})
+        return
+    show_evaluation(run, result)
+    show_ratings(stored_rows(stars, run, chosen.config()["title"]))
 
 
 @app.command()

@@ -9,6 +9,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from crossrec.evaluation.protocol import GROUPS
+from crossrec.evaluation.ratings import BASELINES as RATING_BASELINES
+from crossrec.evaluation.ratings import METRICS as RATING_METRICS
+from crossrec.evaluation.ratings import REFERENCE
 
 _PLAIN = {"highlight": False, "markup": False, "emoji": False}  # titles may hold brackets and colons
 console = Console(**_PLAIN)  # type: ignore[arg-type]
@@ -162,6 +165,54 @@ def show_comparison(result: Any) -> None:
     if rows:
         header = ("", "group", "users", "difference", "low", "high")
         table(header, rows, title=f"\nndcg@10 against {result.sides[0].title}, 95 % bootstrap interval over users")
+    show_ratings(result.ratings)
+
+
+def show_ratings(rows: Sequence[Any], title: str = "\nStars of hidden events") -> None:
+    """Prints `runs.compare.RatingRow`s, if there are any."""
+    if not rows:
+        return
+    names = list(RATING_METRICS)
+    cells = [
+        (
+            row.title,
+            *(_number(row.values[name]) for name in names),
+            *(f"{d.mean:+.4f} ({d.low:+.4f} to {d.high:+.4f})" if (d := row.differences.get("rmse")) else "",),
+        )
+        for row in rows
+    ]
+    header = ("", *RATING_METRICS.values(), f"RMSE against {RATING_BASELINES[REFERENCE].lower()}, 95 % interval")
+    table(header, cells, title=title)
+
+
+def show_cold(result: Any) -> None:
+    """Prints a `runs.coldstart.ColdResult`: its sentences, and one table."""
+    for sentence in (result.headline, result.stars):
+        if sentence:
+            console.print(sentence, style="bold")
+    stars = {row.run: row for row in result.ratings if row.run}
+    first, rows = result.sides[0], []
+    for side in result.sides:
+        ndcg, hits = (result.comparison.mean(side.run, "all", metric) for metric in ("ndcg@10", "hr@10"))
+        gap, told = result.comparison.difference(side.run), stars.get(side.run)
+        rows.append(
+            (
+                side.title,
+                f"{ndcg.value.mean:.4f} ({ndcg.value.low:.4f} to {ndcg.value.high:.4f})",
+                "" if gap is None else f"{gap.value.mean:+.4f} ({gap.value.low:+.4f} to {gap.value.high:+.4f})",
+                f"{hits.value.mean:.4f}",
+                *(_number(told.values[name]) if told else "" for name in RATING_METRICS),
+            )
+        )
+    plain = [row for row in result.ratings if row.run is None]
+    rows += [(row.title, "", "", "", *(_number(row.values[name]) for name in RATING_METRICS)) for row in plain]
+    header = ("", "NDCG@10", f"against {first.title}", "HR@10", *RATING_METRICS.values())
+    title = f"\n{result.dataset}, {result.split}: {result.users:,} cold users, full ranking, 95 % intervals over users"
+    table(header, rows, title=title)
+
+
+def _number(value: Any) -> str:
+    return f"{value.mean:.4f}" if value else ""
 
 
 def show_answer(answer: Any) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.metrics import METRICS
 from crossrec.evaluation.protocol import GROUPS, group_masks
-from crossrec.evaluation.statistics import Interval, mean_intervals
+from crossrec.evaluation.statistics import Interval, mean_intervals, rounded
 
 HEADLINE = "ndcg@10"
 FEW = 30
@@ -45,7 +45,7 @@ class Row:
     """Difference over the baseline's mean."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: v for k, v in asdict(self).items() if k != "value"} | _plain(self.value)
+        return {k: v for k, v in asdict(self).items() if k != "value"} | rounded(self.value)
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,6 @@ def _metric(name: str) -> str:
 
 def _signed(value: Interval) -> str:
     return f"difference {value.mean:+.4f}, 95 % interval {value.low:+.4f} to {value.high:+.4f}"
-
-
-def _plain(value: Interval) -> dict[str, float | None]:
-    return {k: None if np.isnan(v) else round(v, 6) for k, v in asdict(value).items()}
 
 
 def _find(rows: list[Row], run: str, group: str, metric: str, protocol: str) -> Row | None:

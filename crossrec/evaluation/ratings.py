@@ -5,7 +5,6 @@ E hidden ratings, U users who gave them, R resamples.
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.ratings import Ratings
 from crossrec.data.split import Split
 from crossrec.errors import CrossrecError
-from crossrec.evaluation.statistics import LEVEL, Interval
+from crossrec.evaluation.statistics import LEVEL, Interval, rounded
 from crossrec.models.biases import Biases
 from crossrec.models.recommender import Recommender
 
@@ -246,6 +245,4 @@ def _times_drawn(drawn: Ints) -> Doubles:
 
 
 def _plain(*interval: float) -> dict[str, float | None] | None:
-    if np.isnan(interval[0]):
-        return None
-    return {k: None if np.isnan(v) else round(float(v), 6) for k, v in asdict(Interval(*interval)).items()}
+    return None if np.isnan(interval[0]) else rounded(Interval(*interval))

@@ -1,6 +1,6 @@
 """Intervals for means and for paired differences over users."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,11 @@ class Interval:
     @property
     def negative(self) -> bool:
         return self.high < 0
+
+
+def rounded(value: Interval) -> dict[str, float | None]:
+    """An interval for a JSON file: six decimals, and None for NaN."""
+    return {k: None if np.isnan(v) else round(float(v), 6) for k, v in asdict(value).items()}
 
 
 def mean_intervals(values: NDArray[np.float64], seed: int = 0, resamples: int = 2000) -> list[Interval]:

@@ -22,7 +22,7 @@ class Biases(Recommender):
 
     kind: ClassVar[str] = "biases"
     uses: ClassVar[frozenset[str]] = frozenset({"target"})
-    rates: ClassVar[bool] = True
+    rates = True
 
     def __init__(self, mean: float, item: Floats, damping: float):
         """mean: mu; item: (I+1,) b_i, 0 for padding; damping: lambda_u."""

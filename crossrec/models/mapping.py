@@ -30,7 +30,7 @@ class Mapped(Recommender):
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"source", "target"})
-    rates: ClassVar[bool] = True
+    rates = True
 
     def __init__(self, source: Factors, target: Factors, net: nn.Module):
         self.source, self.target, self.net = source, target, net.eval()

@@ -1,7 +1,7 @@
 """Finished runs side by side: which belong together, what they say, and the verdict."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from crossrec.data.pair import DomainPair
@@ -9,6 +9,8 @@ from crossrec.data.split import open_split
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.compare import Comparison, Side, Verdict, compare, verdict
 from crossrec.evaluation.protocol import evaluate
+from crossrec.evaluation.ratings import BASELINES
+from crossrec.evaluation.statistics import Interval, rounded
 from crossrec.runs.demo import oracle
 from crossrec.runs.execute import train
 from crossrec.runs.folder import Run, latest, matching
@@ -16,6 +18,27 @@ from crossrec.training.loop import OnEvent
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
 SIMPLE = ("popularity", "linear-map")
+COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr")
+"""What is trained for people whom the target domain does not know, where it is missing."""
+
+
+@dataclass(frozen=True)
+class RatingRow:
+    """How well one side tells stars; None where it is not defined."""
+
+    run: str | None
+    """None for a baseline that is no run."""
+    title: str
+    values: dict[str, Interval | None]
+    """By the names of `ratings.METRICS`."""
+    differences: dict[str, Interval | None]
+    """Paired, over users, to mean + item + user; empty for that one itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        def plain(values: dict[str, Interval | None]) -> dict[str, Any]:
+            return {name: None if value is None else rounded(value) for name, value in values.items()}
+
+        return {"run": self.run, "title": self.title, **plain(self.values), "differences": plain(self.differences)}
 
 
 @dataclass(frozen=True)
@@ -26,12 +49,15 @@ class Result:
     sides: list[Side]
     comparison: Comparison
     verdict: Verdict | None
+    ratings: list[RatingRow] = field(default_factory=list)
+    """Where the data has stars: the sides, then the plain predictors."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "dataset": self.dataset,
             "runs": [{"run": side.run, "title": side.title} for side in self.sides],
             "verdict": asdict(self.verdict) if self.verdict else None,
+            "ratings": [row.to_dict() for row in self.ratings],
             **self.comparison.to_dict(),
         }
 
@@ -44,18 +70,7 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
     Raises:
         CrossrecError: fewer than two, one twice, not finished, or of different data, splits or domains.
     """
-    if len(chosen) < 2 or len({run.name for run in chosen}) < len(chosen):
-        raise CrossrecError("A comparison needs at least two different runs.")
-    configs = [run.config() for run in chosen]
-    for key in ("dataset", "dataset_hash", "split", "domain"):
-        for run, config in zip(chosen, configs, strict=True):
-            if config[key] != configs[0][key]:
-                raise CrossrecError(
-                    f"{chosen[0].name} and {run.name} differ in their {key.replace('_', ' ')} "
-                    f"({configs[0][key]} and {config[key]}): only runs of the same questions can be compared."
-                )
-    titles = _titles(configs)
-    sides = [Side(run.name, title, run.per_user()) for run, title in zip(chosen, titles, strict=True)]
+    configs, sides = sides_of(chosen)
     pair = DomainPair.open(configs[0]["dataset"])
     best = oracle(pair) if with_oracle and configs[0]["domain"] == "target" else None
     if best is not None and pair.meta["hash"] == configs[0]["dataset_hash"]:
@@ -74,7 +89,55 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
             pair.source.label,
             pair.target.label,
         )
-    return Result(pair.name, sides, comparison, answer)
+    return Result(pair.name, sides, comparison, answer, rating_rows(chosen, sides))
+
+
+def sides_of(chosen: Sequence[Run]) -> tuple[list[dict[str, Any]], list[Side]]:
+    """The configs of runs, and the runs as sides of a comparison.
+
+    Raises:
+        CrossrecError: fewer than two, one twice, not finished, or of different data, splits or domains.
+    """
+    if len(chosen) < 2 or len({run.name for run in chosen}) < len(chosen):
+        raise CrossrecError("A comparison needs at least two different runs.")
+    configs = [run.config() for run in chosen]
+    for key in ("dataset", "dataset_hash", "split", "domain"):
+        for run, config in zip(chosen, configs, strict=True):
+            if config[key] != configs[0][key]:
+                raise CrossrecError(
+                    f"{chosen[0].name} and {run.name} differ in their {key.replace('_', ' ')} "
+                    f"({configs[0][key]} and {config[key]}): only runs of the same questions can be compared."
+                )
+    titles = _titles(configs)
+    return configs, [Side(run.name, title, run.per_user()) for run, title in zip(chosen, titles, strict=True)]
+
+
+def rating_rows(chosen: Sequence[Run], sides: Sequence[Side]) -> list[RatingRow]:
+    """What the runs stored about stars, and the plain predictors once, which are the same for all of them."""
+    titles = {side.run: side.title for side in sides}
+    rows = [stored_rows(run.metrics().get("ratings"), run.name, titles[run.name]) for run in chosen]
+    plain = next((found[1:] for found in rows if found), [])
+    return [found[0] for found in rows if found] + plain
+
+
+def stored_rows(stored: dict[str, Any] | None, run: str, title: str) -> list[RatingRow]:
+    """The rows of one run and of the plain predictors from `ratings.summary`; none where there is none."""
+
+    def row(run: str | None, title: str, name: str) -> RatingRow:
+        assert stored is not None
+        values, differences = (
+            {metric: Interval(**_numbers(value)) if value else None for metric, value in block.get(name, {}).items()}
+            for block in (stored["models"], stored["differences"])
+        )
+        return RatingRow(run, title, values, differences)
+
+    if stored is None:
+        return []
+    return [row(run, title, "recommender"), *(row(None, label, name) for name, label in BASELINES.items())]
+
+
+def _numbers(stored: dict[str, float | None]) -> dict[str, float]:
+    return {name: float("nan") if value is None else value for name, value in stored.items()}
 
 
 def matching_runs(dataset: str, split: str = "next-item", seed: int = 0) -> list[Run] | None:

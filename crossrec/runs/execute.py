@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import pandas as pd
 import torch
 
 from crossrec.config import from_dict
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Split, open_split, split_next_item
 from crossrec.errors import CrossrecError
+from crossrec.evaluation import ratings
 from crossrec.evaluation.protocol import Evaluation, evaluate, quick, summary
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecRecommender
@@ -22,6 +24,7 @@ from crossrec.runs.folder import Run, RunWriter, latest, open_run
 from crossrec.training.job import Job, Recipe
 from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
+from crossrec.training.reviews import ItemReviews
 
 
 def train(
@@ -98,6 +101,9 @@ def train(
         seconds = time.monotonic() - started
         on_event({"event": "test"})
         tested = evaluate(recommender, pair, split, "test")
+        rated = None
+        if recipe.domain == "target":
+            rated = _rate_hidden(recommender, pair, split, "test", asdict(config))
         writer.run.recommender.mkdir()
         recommender.save(writer.run.recommender)
         seen = whole if recipe.domain == "source" else (pair, split)
@@ -106,6 +112,7 @@ def train(
             {
                 "valid": quick(recommender, pair, split),
                 "test": summary(tested, split.target_counts(pair)),
+                "ratings": None if rated is None else ratings.summary(rated),
                 "fit": {
                     "seconds": round(seconds, 2),
                     "epochs": fitted.epochs if fitted else 0,
@@ -115,6 +122,7 @@ def train(
                 "peak_memory_mb": peak_memory_mb(),
             },
             tested.table,
+            rated,
         )
     except BaseException as error:
         reason = str(error) if isinstance(error, CrossrecError) else f"{type(error).__name__}: see the log"
@@ -156,6 +164,25 @@ def evaluate_run(run: Run, part: str = "test") -> tuple[Evaluation, dict[str, An
     recommender, pair, split = load(run)
     evaluation = evaluate(recommender, pair, split, part)
     return evaluation, summary(evaluation, split.target_counts(pair))
+
+
+def rate_run(run: Run, part: str = "test") -> dict[str, Any] | None:
+    """Rates the hidden events of a part again: errors and AUCs as stored with the run; None without ratings."""
+    config = run.config()
+    if config["domain"] != "target":
+        return None
+    rated = _rate_hidden(*load(run), part, config["settings"])
+    return None if rated is None else ratings.summary(rated)
+
+
+def _rate_hidden(
+    recommender: Recommender, pair: DomainPair, split: Split, part: str, settings: Mapping[str, Any]
+) -> pd.DataFrame | None:
+    """The hidden stars and the predicted ones. Who reads reviews gets those of the item by others and before."""
+    reviews = None
+    if recommender.rates and pair.vectors is not None:
+        reviews = ItemReviews(pair, split, leaky=bool(settings.get("leaky_item_vectors"))).before
+    return ratings.evaluate_ratings(recommender, pair, split, part, reviews)
 
 
 def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Split]:

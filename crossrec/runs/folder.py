@@ -1,7 +1,8 @@
 """A run on disk: one training in a folder whose files any process can read at any time.
 
 config.json (what was asked, enough to repeat it), status.json (how far it is), events.jsonl (what happened),
-metrics.json and per_user.parquet (what came out), recommender/ (safetensors and JSON).
+metrics.json, per_user.parquet and, of data with stars, ratings.parquet (what came out), recommender/ (safetensors and
+JSON).
 """
 
 import json
@@ -56,6 +57,11 @@ class Run:
             raise CrossrecError(f"Run {self.name!r} has no results: its state is {self.status()['state']!r}.")
         return pd.read_parquet(path)
 
+    def ratings(self) -> pd.DataFrame | None:
+        """The hidden ratings of the test part beside what was predicted; None where the data has none."""
+        path = self.folder / "ratings.parquet"
+        return pd.read_parquet(path) if path.exists() else None
+
     def events(self) -> list[dict[str, Any]]:
         """What the training reported so far; a last line that is still being written is left out."""
         path = self.folder / "events.jsonl"
@@ -107,11 +113,13 @@ class RunWriter:
                 file.write(json.dumps({**event, "time": _now()}, allow_nan=False) + "\n")
             self.status(**{key: event[key] for key in ("epoch", "epochs", "best", "seconds", "eta")})
 
-    def finish(self, metrics: dict[str, Any], per_user: pd.DataFrame) -> None:
+    def finish(self, metrics: dict[str, Any], per_user: pd.DataFrame, ratings: pd.DataFrame | None = None) -> None:
         """Writes the results, then says finished."""
-        temporary = self.folder / ".per_user.parquet"
-        per_user.to_parquet(temporary, index=False)
-        temporary.replace(self.folder / "per_user.parquet")
+        for name, table in (("per_user", per_user), ("ratings", ratings)):
+            if table is not None:
+                temporary = self.folder / f".{name}.parquet"
+                table.to_parquet(temporary, index=False)
+                temporary.replace(self.folder / f"{name}.parquet")
         paths.write_json(self.folder / "metrics.json", metrics)
         self.status(state="finished", eta=0)
 

@@ -29,8 +29,9 @@ Loss = Callable[[nn.Module, list[Tensor]], dict[str, Tensor]]
 class FactorsConfig:
     factors: int = 10
     """F of the factorisation of each domain."""
-    ridge: float = 30.0
-    """lambda of the factors of people and items, in ratings."""
+    ridge: float = 15.0
+    """lambda of the factors of people and items, in ratings. Too much leaves the biases alone: of 30,000 ratings, no
+    factor outlives 30."""
     damping: float = 2.0
     """lambda of the biases, in ratings."""
     unrated: float = 0.5

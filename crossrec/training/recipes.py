@@ -13,7 +13,7 @@ RECIPES = {
         Recipe("linear-map", "Linear map", LinearMapConfig, linear_map),
         Recipe("user-knn", "Nearest neighbours", coldstart.UserKNNConfig, coldstart.user_knn),
         Recipe("content", "Words of reviews", coldstart.ContentConfig, coldstart.content, needs_text=True),
-        Recipe("biases", "Mean + item + user", coldstart.BiasesConfig, coldstart.biases),
+        Recipe("biases", "Biases of items and people", coldstart.BiasesConfig, coldstart.biases),
         Recipe("emcdr", "EMCDR", mapping.EMCDRConfig, mapping.emcdr),
         Recipe("ptupcdr", "PTUPCDR", mapping.PTUPCDRConfig, mapping.ptupcdr),
         Recipe("source-sasrec", "SASRec on the source domain", SequenceConfig, sasrec, domain="source"),

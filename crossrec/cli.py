@@ -10,6 +10,7 @@ import typer.core
 
 from crossrec import __version__, paths
 from crossrec.cli_data import Json, MaxItems, Subset, data, print_json
+from crossrec.cli_text import encode
 from crossrec.console import (
     Reporter,
     console,
@@ -39,6 +40,7 @@ app = typer.Typer(
 runs = typer.Typer(no_args_is_help=True, help="Look at finished and running trainings.")
 app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
+app.command()(encode)
 
 Dataset = Annotated[str | None, typer.Option(help="Name of a dataset; or give --source and --target.")]
 Category = Annotated[str | None, typer.Option(help="An Amazon category, such as Electronics.")]

@@ -73,6 +73,13 @@ class Reporter:
         total = event["total"] or event["done"] or 1
         self.bar(event["file"], event["done"], total, f"{event['done'] / 1e6:,.1f} of {total / 1e6:,.1f} MB")
 
+    def _encode(self, event: dict[str, Any]) -> None:
+        if event["total"]:
+            left = "" if event["eta"] is None else f", {event['eta']:.0f} s left"
+            speed = event["done"] / max(event["seconds"], 1e-9)
+            note = f"{event['done']:,} of {event['total']:,} texts, {speed:,.0f} a second{left}"
+            self.bar("encoding", event["done"], event["total"], note)
+
     def _demo(self, event: dict[str, Any]) -> None:
         self.line(f"[{event['step']}/{event['steps']}] {event['doing']}")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from crossrec import paths
+from crossrec.data.folder import ITEMS
 from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.data.split import Split, open_split, split_next_item
 from crossrec.errors import CrossrecError
@@ -133,7 +133,7 @@ def write_catalog(
         about: dict[str, Any] = {}
         for which, read in reviews.items():
             about[which] = {"label": pair.domain(which).label, "items": pair.domain(which).n_items, "scale": 1.0}
-            _items(pair, split, which).to_parquet(temporary / f"items.{which}.parquet", index=False)
+            pq.write_table(_items(pair, split, which), temporary / f"items.{which}.parquet")
             pq.write_table(_said(pair, read, which), temporary / f"reviews.{which}.parquet", row_group_size=AT_ONCE)
             if encoder is not None:
                 vectors, known, about[which]["scale"] = item_vectors(read)
@@ -190,9 +190,10 @@ def _from_end(items: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.searchsorted(items, items, side="right") - np.arange(len(items))
 
 
-def _items(pair: DomainPair, split: Split, which: str) -> pd.DataFrame:
+def _items(pair: DomainPair, split: Split, which: str) -> pa.Table:
     counts = split.target_counts(pair) if which == "target" else split.source_counts(pair)
-    return pair.items(which).sort_values("item").assign(people=counts[1:])
+    frame = pair.items(which).sort_values("item").assign(people=counts[1:])
+    return pa.Table.from_pandas(frame, ITEMS.append(pa.field("people", pa.int64())), preserve_index=False)
 
 
 def _said(pair: DomainPair, reviews: ItemReviews, which: str) -> pa.Table:

@@ -9,12 +9,23 @@ import typer
 import typer.core
 
 from crossrec import __version__, paths
-from crossrec.cli_data import Json, MaxItems, Subset, data, print_json
+from crossrec.cli_data import (
+    DEFAULT_MAX_ITEMS,
+    DEFAULT_PAIR,
+    Category,
+    Dataset,
+    Json,
+    MaxItems,
+    Subset,
+    data,
+    dataset_name,
+    print_json,
+)
+from crossrec.cli_recommend import export, recommend
 from crossrec.cli_text import encode
 from crossrec.console import (
     Reporter,
     console,
-    show_answer,
     show_cold,
     show_comparison,
     show_evaluation,
@@ -42,8 +53,6 @@ app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
 app.command()(encode)
 
-Dataset = Annotated[str | None, typer.Option(help="Name of a dataset; or give --source and --target.")]
-Category = Annotated[str | None, typer.Option(help="An Amazon category, such as Electronics.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")]
 Seed = Annotated[int, typer.Option(help="Of weights, order, dropout and negatives.")]
 Epochs = Annotated[int | None, typer.Option(help="Most passes over the data; short for --set epochs=N.")]
@@ -52,8 +61,6 @@ Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; short f
 SplitKind = Annotated[
     str, typer.Option("--split", help="next-item; cold-user, cold-user-20, -50, -80; each also with -all-source.")
 ]
-DEFAULT_PAIR = ("Electronics", "Video_Games")
-DEFAULT_MAX_ITEMS = 300_000
 
 
 def main() -> None:
@@ -199,7 +206,7 @@ def eval_compare(
     from crossrec.runs.compare import compare_dataset
 
     with Reporter(quiet=json_) as report:
-        result = compare_dataset(_dataset_name(dataset, source, target, max_items), split, seed, on_event=report)
+        result = compare_dataset(dataset_name(dataset, source, target, max_items), split, seed, on_event=report)
     print_json(result.to_dict()) if json_ else show_comparison(result)
 
 
@@ -252,36 +259,8 @@ def evaluate(
     show_ratings(stored_rows(stars, run, chosen.config()["title"]))
 
 
-@app.command()
-def recommend(
-    user: Annotated[str, typer.Option(help="A user id of the dataset.")],
-    dataset: Dataset = None,
-    source: Category = None,
-    target: Category = None,
-    max_items: MaxItems = None,
-    run: Annotated[str | None, typer.Option(help="A finished run; else the dataset's newest of the kind.")] = None,
-    use_transfer: Annotated[bool, typer.Option(help="The newest transfer run instead of the baseline.")] = False,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many items.")] = 10,
-    fallback: Annotated[bool, typer.Option(help="Answer for an unknown user by popularity, marked as such.")] = False,
-    json_: Json = False,
-) -> None:
-    """Recommend target items to a user."""
-    from crossrec.recommend.recommender import RunRecommender
-    from crossrec.runs.folder import latest, open_run
-
-    if run is None:
-        name = _dataset_name(dataset, source, target, max_items)
-        recipe = "transfer-sasrec" if use_transfer else "target-sasrec"
-        chosen = latest(name, recipe)
-        if chosen is None:
-            command = "train-target-transfer" if use_transfer else "train-target-baseline"
-            raise CrossrecError(
-                f"There is no finished {recipe} run on {name!r}: run `crossrec {command} --dataset {name}`."
-            )
-    else:
-        chosen = open_run(run)
-    answer = RunRecommender(chosen).for_user(user, k, fallback)
-    print_json(answer.to_dict()) if json_ else show_answer(answer)
+app.command()(recommend)
+app.command()(export)
 
 
 @runs.command("list")
@@ -332,7 +311,7 @@ def resolve_dataset(
     quiet: bool,
 ) -> str:
     """The dataset that the options mean; a pair of categories is fetched from the hub if it is not there yet."""
-    name = _dataset_name(dataset, source, target, max_items)
+    name = dataset_name(dataset, source, target, max_items)
     if dataset is None and not (paths.datasets() / name).is_dir():
         from crossrec.data.hub import download_pair
         from crossrec.data.prepare import PrepareOptions
@@ -342,15 +321,6 @@ def resolve_dataset(
         with Reporter(quiet=quiet) as report:
             download_pair(name, *pair, subset, options, on_event=report)
     return name
-
-
-def _dataset_name(dataset: str | None, source: str | None, target: str | None, max_items: int | None) -> str:
-    if dataset is not None:
-        if source or target or max_items:
-            raise CrossrecError("Give either --dataset, or --source, --target and --max-items, not both.")
-        return paths.slug(dataset, "dataset")
-    pair = (source or DEFAULT_PAIR[0], target or DEFAULT_PAIR[1])
-    return paths.slug("-".join((*pair, str(max_items or DEFAULT_MAX_ITEMS))), "dataset")
 
 
 def _train(

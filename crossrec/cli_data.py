@@ -10,6 +10,7 @@ import typer
 
 from crossrec import paths
 from crossrec.console import Reporter, bars, console, table
+from crossrec.errors import CrossrecError
 
 data = typer.Typer(no_args_is_help=True, help="Make, fetch and describe datasets.")
 
@@ -20,11 +21,25 @@ MaxItems = Annotated[
 Subset = Annotated[
     Literal["raw", "5core", "0core"], typer.Option(help="raw (with texts), 5core or 0core (ratings only).")
 ]
+Dataset = Annotated[str | None, typer.Option(help="Name of a dataset; or give --source and --target.")]
+Category = Annotated[str | None, typer.Option(help="An Amazon category, such as Electronics.")]
 Name = Annotated[str, typer.Argument(help="Name of the new dataset.")]
 KCore = Annotated[int, typer.Option(help="Keep users and items with at least so many events, to a fixed point.")]
 MaxUsers = Annotated[int | None, typer.Option(help="Keep so many users, those in both domains first.")]
 ChoiceSeed = Annotated[int, typer.Option(help="Of the choice of users under a cap.")]
 Replace = Annotated[bool, typer.Option(help="Replace a dataset of this name once the new one is complete.")]
+DEFAULT_PAIR = ("Electronics", "Video_Games")
+DEFAULT_MAX_ITEMS = 300_000
+
+
+def dataset_name(dataset: str | None, source: str | None, target: str | None, max_items: int | None) -> str:
+    """The name of the dataset that the options mean: given, or made of a pair of categories."""
+    if dataset is not None:
+        if source or target or max_items:
+            raise CrossrecError("Give either --dataset, or --source, --target and --max-items, not both.")
+        return paths.slug(dataset, "dataset")
+    pair = (source or DEFAULT_PAIR[0], target or DEFAULT_PAIR[1])
+    return paths.slug("-".join((*pair, str(max_items or DEFAULT_MAX_ITEMS))), "dataset")
 
 
 @data.command("import")

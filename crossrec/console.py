@@ -223,10 +223,47 @@ def _number(value: Any) -> str:
 
 
 def show_answer(answer: Any) -> None:
-    """Prints a `recommender.Answer`."""
+    """Prints a `recommender.Answer`, and what became of the reviews and items that were told."""
+    rated = any(item.stars is not None for item in answer.items)
     rows = [
-        (str(item.rank), item.item_id, item.title or "", item.creator or "", f"{item.people:,}")
+        (
+            str(item.rank),
+            item.item_id,
+            item.title or "",
+            item.creator or "",
+            f"{item.people:,}",
+            *([f"{item.stars:.1f}"] if rated else []),
+            item.fit,
+        )
         for item in answer.items
     ]
     known = f"{answer.n_source} source and {answer.n_target} target events"
-    table(("", "item", "title", "by", "people"), rows, title=f"From {answer.run}; it rests on {answer.basis} ({known})")
+    known += f", {answer.n_reviews} reviews" if answer.n_reviews else ""
+    header = ("", "item", "title", "by", "people", *(["stars"] if rated else []), "fit")
+    table(header, rows, title=f"From {answer.run}; it rests on {answer.basis} ({known})")
+    for one in answer.evidence:
+        if one.note and one.kind != "event":
+            console.print(f"{_told(one)}: {one.note}.")
+    for note in answer.notes:
+        console.print(note)
+
+
+def show_explanation(explanation: Any) -> None:
+    """Prints a `recommend.explain.Explanation`: the five pieces of evidence that speak most for the item."""
+    name = f"\n{explanation.rank}. {explanation.title or explanation.item_id}"
+    rows = [
+        (f"{one.share:+.0%}", _told(one.evidence), f"{one.rank_without:,}") for one in explanation.contributions[:5]
+    ]
+    if rows:
+        table(("share", "because of", "rank without"), rows, title=name)
+    else:
+        console.print(f"{name}: nothing that is known of the person was used.")
+
+
+def _told(evidence: Any) -> str:
+    """A piece of evidence in a few words."""
+    name = evidence.title or evidence.item_id
+    if evidence.kind != "review":
+        return str(name)
+    text = evidence.text if len(evidence.text) <= 60 else f"{evidence.text[:59]}…"
+    return f"“{text}”" + (f" ({name})" if name else "")

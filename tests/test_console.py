@@ -1,11 +1,13 @@
 """What a terminal, a pipe and a script see."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from crossrec import console
 from crossrec.console import Reporter, show_answer, table
+from crossrec.recommend.evidence import Evidence
 from crossrec.recommend.recommender import Answer, Recommendation
 
 
@@ -16,7 +18,8 @@ def test_a_table_aligns_numbers_to_the_right(capsys: pytest.CaptureFixture[str])
 
 
 def answer(title: str) -> Answer:
-    return Answer("run", "both domains", 1, 1, [Recommendation(1, "B01", title, "Somebody", 2001, 0.5, 3)])
+    item = Recommendation(1, "B01", title, "Somebody", None, 2001, 0.5, "among the best 5 %", 0.02, None, 3)
+    return Answer("run", "both domains", 1, 1, 0, [item], [], [])
 
 
 def test_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,7 +27,22 @@ def test_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "B01" in out
     assert "The Stub" in out
-    assert "1 source and 1 target events" in out.replace("\n", " ")
+    assert "1 source and 1 target events" in " ".join(out.split())
+    assert "among the best 5 %" in out
+    assert "stars" not in out
+
+
+def test_an_answer_tells_what_became_of_reviews(capsys: pytest.CaptureFixture[str]) -> None:
+    review = Evidence("review", "source", "Screen", "S01", "Frost", "x" * 70, 5.0, True, "taken for the nearest item")
+    item = Evidence("item", "target", "Sound", "A01", None, None, None, False, "only kept out of the list")
+    whole = answer("The Stub")
+    rated = replace(whole.items[0], stars=4.26)
+    show_answer(replace(whole, n_reviews=1, evidence=[review, item], items=[rated], notes=["One was not used."]))
+    out = capsys.readouterr().out
+    assert f"“{'x' * 59}…” (Frost): taken for the nearest item.\n" in out
+    assert "A01: only kept out of the list.\nOne was not used.\n" in out
+    assert "1 target events, 1 reviews" in " ".join(out.split())
+    assert "4.3" in out
 
 
 @pytest.mark.parametrize("title", ["Kind of Blue [import]", "Best of [/disc 2]", "[bold]"])

@@ -157,6 +157,19 @@ class Catalog:
             )
         return shelf.items([shelf.numbers[item_id]])[0]
 
+    def find(self, item_id: str) -> Item:
+        """The item of an id, of the source domain if both have it.
+
+        Raises:
+            CrossrecError: neither has it; the nearest ids are named.
+        """
+        for which, shelf in self.shelves.items():
+            if item_id in shelf.numbers:
+                return self.by_id(which, item_id)
+        near = [one for shelf in self.shelves.values() for one in nearest_ids(shelf.table, item_id)]
+        labels = " or ".join(shelf.label for shelf in self.shelves.values())
+        raise CrossrecError(f"There is no item {item_id[:80]!r} in {labels}; near ids are {', '.join(near)}.")
+
     def search(self, which: str, words: str, limit: int = 20) -> list[Item]:
         """Items whose title or creator has every one of the words, whatever the case; no character is special.
 

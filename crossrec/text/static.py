@@ -14,8 +14,9 @@ from crossrec.text.files import sha256, wheel_file
 class StaticEncoder:
     """The 256-d vectors of the wordllama wheel, averaged over the tokens of a text and L2-normalised.
 
-    Its two files are read from the wheel here: the wheel's own loader sets up the process's logging when it is
-    imported, and asks the network for what it does not find. Thousands of texts a second, at a loss of quality.
+    Its two files are read from the wheel here. Its own loader looks for the tokenizer in a folder that the wheel does
+    not have and then asks the network, and importing it sets up the logging of the whole process. Thousands of texts a
+    second, at a loss of quality.
     """
 
     name = "static"

@@ -69,7 +69,8 @@ class Whitening:
             matrix = directions[:, kept] * scales[kept]
             # An eigenvector's sign is arbitrary: its greatest entry is made positive, on every machine.
             matrix *= np.where(matrix[np.abs(matrix).argmax(axis=0), np.arange(components)] < 0, -1, 1)
-        return cls(mean.astype(np.float32), matrix.astype(np.float32))
+        # In C order: safetensors stores the bytes of an array as they lie, and a transposed one would come back wrong.
+        return cls(mean.astype(np.float32), np.ascontiguousarray(matrix, np.float32))
 
     def whiten(self, vectors: NDArray[np.floating]) -> Floats:
         """(..., W) -> (..., C) before normalising: with no shrinkage, the covariance of the fitted rows is identity."""

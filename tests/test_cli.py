@@ -261,10 +261,24 @@ def test_compare(crossrec: Command, tiny: Path) -> None:
 @pytest.mark.parametrize("name", ["tiny-popularity", "tiny-source-sasrec", "tiny-transfer-sasrec"])
 def test_evaluate_gives_the_stored_numbers(crossrec: Command, tiny: Path, name: str) -> None:
     found = document(crossrec("evaluate", name, "--json"))
-    assert {k: v for k, v in found.items() if k not in ("run", "part")} == open_run(name).metrics()["test"]
-    assert (found["run"], found["part"]) == (name, "test")
+    stored = open_run(name).metrics()
+    assert found == {"run": name, "part": "test", **stored["test"], "ratings": stored["ratings"]}
     code, out, _ = crossrec("evaluate", name, "--split", "valid")
     assert (code, name in out) == (0, True)
+    assert ("Mean + item + user" in out) == ("source" not in name)  # a source run tells no stars of the target
+
+
+def test_eval_cold(crossrec: Command, tiny_copy: Path) -> None:
+    result = document(crossrec("eval-cold", "--dataset", "tiny", "--json"))
+    assert set(result) >= {"headline", "stars", "notes", "runs", "ratings", "means", "differences"}
+    code, out, err = crossrec("eval-cold", "--dataset", "tiny")
+    assert (code, "training" in err) == (0, any("left out" in note for note in result["notes"]))
+    assert out.startswith(result["headline"])
+    assert result["stars"] in out
+    for words in ("NDCG@10", "RMSE", "AUC per user", "Linear map", "PTUPCDR", "Item mean"):
+        assert words in out
+    code, _, err = crossrec("eval-cold", "--dataset", "tiny", "--split", "next-item")
+    assert (code, "cold-user" in err) == (1, True)
 
 
 def test_recommend(crossrec: Command, tiny: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crossrec.data.pair import DomainPair
+from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.data.split import check_kind
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.compare import HEADLINE, Comparison, Side, compare
@@ -67,7 +67,8 @@ def compare_cold(
     check_kind(split)
     if split == "next-item":
         raise CrossrecError("Cold users are those of a cold-user split: give --split cold-user, or one of its kin.")
-    wanted = {"dataset_hash": DomainPair.open(dataset).meta["hash"], "split": {"kind": split, "seed": seed}}
+    pair = DomainPair.open(dataset)
+    wanted = {"dataset_hash": pair.meta["hash"], "split": {"kind": split, "seed": seed}}
     chosen, notes = [], []
     for recipe in (*COLD_START, *ADDED):
         # A model that reads its answers is shown to show the leak, and is no result.
@@ -76,12 +77,25 @@ def compare_cold(
             chosen.append(found[0])
         elif recipe in COLD_START:
             try:
+                _require(recipe, pair)
                 chosen.append(train(recipe, dataset, seed=seed, split_kind=split, on_event=on_event))
             except CrossrecError as error:
                 notes.append(f"{recipe} is left out: {error}")
                 on_event({"event": "note", "text": notes[-1]})
     chosen.sort(key=lambda run: run.config()["recipe"] != REFERENCE_RECIPE)  # stable: the others keep their order
     return _result(dataset, split, chosen, notes)
+
+
+def _require(recipe: str, pair: DomainPair) -> None:
+    """Raises CrossrecError for what is known beforehand to be missing, so that no failed run is left behind."""
+    needed = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}.get(recipe, ())
+    for which in needed:
+        if pair.domain(which).ratings is None:
+            raise CrossrecError(f"{pair.domain(which).label} has no ratings.")
+    if recipe == "content":
+        for which in DOMAINS:
+            if not pair.meta["domains"][which]["has_text"] and not pair.items(which)["title"].notna().any():
+                raise CrossrecError(f"{pair.domain(which).label} has neither review texts nor titles.")
 
 
 def _result(dataset: str, split: str, chosen: Sequence[Run], notes: list[str]) -> ColdResult:

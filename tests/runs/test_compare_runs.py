@@ -39,6 +39,25 @@ def test_a_comparison_rests_on_the_stored_tables() -> None:
     assert [r["run"] for r in document["runs"]][-1] == "oracle"
 
 
+@pytest.mark.usefixtures("tiny_copy")
+def test_stars_of_a_comparison_are_those_of_the_runs() -> None:
+    train("biases", "tiny", {"item_damping": 50}, name="tiny-biases")
+    result = compare_runs(runs("target-sasrec", "biases"))
+    assert [row.run for row in result.ratings] == ["tiny-target-sasrec", "tiny-biases", None, None, None]
+    assert [row.title for row in result.ratings[2:]] == ["Global mean", "Item mean", "Mean + item + user"]
+    stored = open_run("tiny-biases").metrics()["ratings"]
+    ours, plain = result.ratings[1], result.ratings[4]
+    assert ours.values["rmse"] is not None
+    assert ours.values["rmse"].mean == stored["models"]["recommender"]["rmse"]["mean"]
+    assert ours.differences["mae"] is not None
+    assert ours.differences["mae"].low == stored["differences"]["recommender"]["mae"]["low"]
+    assert plain.differences == {}
+    assert result.ratings[0].values["rmse"] is None
+    rows = json.loads(json.dumps(result.to_dict(), allow_nan=False))["ratings"]
+    assert rows[1]["rmse"] == stored["models"]["recommender"]["rmse"]
+    assert rows[0]["rmse"] is rows[0]["auc_user"] is None  # a user has one hidden event, so none has both classes
+
+
 @pytest.mark.usefixtures("tiny")
 def test_the_oracle_is_the_best_of_all() -> None:
     result = compare_runs(runs("target-sasrec", "transfer-sasrec", "popularity"))

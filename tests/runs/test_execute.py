@@ -21,7 +21,7 @@ from crossrec.models.sasrec import SASRecRecommender
 from crossrec.models.transfer import TransferRecommender
 from crossrec.runs import execute
 from crossrec.runs.demo import make_world
-from crossrec.runs.execute import evaluate_run, load, train
+from crossrec.runs.execute import evaluate_run, load, rate_run, train
 from crossrec.runs.folder import list_runs, open_run
 from crossrec.training.job import Job, Recipe
 
@@ -60,6 +60,46 @@ def test_evaluated_again_it_gives_the_stored_numbers(name: str) -> None:
     pd.testing.assert_frame_equal(evaluation.table, run.per_user())
     _, valid = evaluate_run(run, "valid")
     assert valid["groups"]["all"]["full"]["ndcg@10"] == pytest.approx(run.metrics()["valid"]["ndcg@10"])
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("name", NAMES)
+def test_stars_are_stored_and_told_again(name: str) -> None:
+    run = open_run(name)
+    stored, table = run.metrics()["ratings"], run.ratings()
+    assert rate_run(run) == stored
+    if name == "tiny-source-sasrec":
+        assert stored is table is None
+        return
+    assert table is not None
+    pair = DomainPair.open("tiny")
+    assert len(table) == stored["events"] == len(run.per_user())  # every demo event has stars, and one is hidden a user
+    assert pair.target.ratings is not None
+    np.testing.assert_array_equal(table["rating"], pair.target.ratings[table["event"]])
+    assert stored["models"]["recommender"]["rmse"] is None  # none of these predicts stars
+    assert stored["models"]["biases"]["rmse"]["mean"] < stored["models"]["global_mean"]["rmse"]["mean"]
+    valid = rate_run(run, "valid")
+    assert valid is not None
+    assert valid != stored
+
+
+@pytest.mark.usefixtures("tiny_copy")
+def test_a_run_that_predicts_stars_stores_them() -> None:
+    run = train("biases", "tiny")
+    table = run.ratings()
+    assert table is not None
+    np.testing.assert_allclose(table["predicted"], table["biases"], atol=1e-5)
+    assert run.metrics()["ratings"]["differences"]["recommender"]["rmse"]["mean"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.usefixtures("home")
+def test_data_without_stars_stores_none() -> None:
+    small_dataset("plain", users=12, per_user=4)
+    run = train("popularity", "plain")
+    assert run.metrics()["ratings"] is None
+    assert run.ratings() is None
+    with pytest.raises(CrossrecError, match="has no ratings to learn stars from"):
+        train("biases", "plain")
 
 
 @pytest.mark.usefixtures("tiny_copy")

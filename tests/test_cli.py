@@ -268,11 +268,13 @@ def test_evaluate_gives_the_stored_numbers(crossrec: Command, tiny: Path, name: 
     assert ("Mean + item + user" in out) == ("source" not in name)  # a source run tells no stars of the target
 
 
-def test_eval_cold(crossrec: Command, tiny_copy: Path) -> None:
+def test_eval_cold(crossrec: Command, tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Words need an encoder, which takes its time over a thousand reviews.
+    monkeypatch.setattr("crossrec.runs.coldstart.COLD_START", ("linear-map", "user-knn", "biases", "ptupcdr"))
     result = document(crossrec("eval-cold", "--dataset", "tiny", "--json"))
     assert set(result) >= {"headline", "stars", "notes", "runs", "ratings", "means", "differences"}
     code, out, err = crossrec("eval-cold", "--dataset", "tiny")
-    assert (code, "training" in err) == (0, any("left out" in note for note in result["notes"]))
+    assert (code, err) == (0, "")  # everything is there already
     assert out.startswith(result["headline"])
     assert result["stars"] in out
     for words in ("NDCG@10", "RMSE", "AUC per user", "Linear map", "PTUPCDR", "Item mean"):

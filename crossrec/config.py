@@ -15,7 +15,8 @@ C = TypeVar("C")
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     """Builds a config dataclass from a dict; strings are read as the field's type.
 
-    A class attribute `PRESETS` (name -> values) lets the key "preset" set several fields, which other keys override.
+    A class attribute `PRESETS` (name -> values) lets the key "preset", or the one that `PRESET_KEY` names, set several
+    fields, which other keys override.
 
     Raises:
         CrossrecError: a key or preset is unknown (the nearest is named), a value is not of its field's type, or the
@@ -25,10 +26,11 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     values = dict(values)
     presets: Mapping[str, Mapping[str, Any]] = getattr(cls, "PRESETS", {})
-    preset = values.get("preset")
-    if preset is not None and "preset" in names:
+    key = getattr(cls, "PRESET_KEY", "preset")
+    preset = values.get(key)
+    if preset is not None and key in names:
         if preset not in presets:
-            raise CrossrecError(f"There is no preset {preset!r} of {cls.__name__}.{nearest(str(preset), presets)}")
+            raise CrossrecError(f"There is no {key} {preset!r} of {cls.__name__}.{nearest(str(preset), presets)}")
         values = {**presets[preset], **values}
     for key in values:
         if key not in names:

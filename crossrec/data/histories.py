@@ -21,6 +21,8 @@ class Reviews:
     """(B, K) where there is one."""
     stars: Floats
     """(B, K) rating that goes with each review, NaN where none was given."""
+    items: Ints | None = None
+    """(B, K) item of the domain that each review is about, 0 where it is not known; None where none is."""
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 3 or not self.vectors.shape[:2] == self.mask.shape == self.stars.shape:
@@ -28,28 +30,44 @@ class Reviews:
                 f"vectors {self.vectors.shape}, mask {self.mask.shape} and stars {self.stars.shape} must be "
                 "(B, K, W), (B, K) and (B, K)"
             )
+        if self.items is not None and self.items.shape != self.mask.shape:
+            raise ValueError(f"items {self.items.shape} must have the shape of the mask {self.mask.shape}")
 
     def __len__(self) -> int:
         return len(self.mask)
 
+    def newest(self, k: int) -> "Reviews":
+        """The last k of each."""
+        items = None if self.items is None else self.items[:, -k:]
+        return Reviews(self.vectors[:, -k:], self.mask[:, -k:], self.stars[:, -k:], items)
+
     @classmethod
-    def of(cls, vectors: Sequence[Floats], stars: Sequence[Sequence[float]] | None = None) -> "Reviews":
-        """Left-pads B arrays (n, W) of vectors, and B lists of n stars, to the longest."""
+    def of(
+        cls,
+        vectors: Sequence[Floats],
+        stars: Sequence[Sequence[float]] | None = None,
+        items: Sequence[Sequence[int]] | None = None,
+    ) -> "Reviews":
+        """Left-pads B arrays (n, W) of vectors, B lists of n stars and B lists of n items to the longest."""
         width = max((len(one) for one in vectors), default=0)
         out = cls.none(len(vectors), width, vectors[0].shape[-1] if len(vectors) else 0)
+        assert out.items is not None
         for b, one in enumerate(vectors):
             if len(one):
                 out.vectors[b, -len(one) :] = one
                 out.mask[b, -len(one) :] = True
                 if stars is not None:
                     out.stars[b, -len(one) :] = stars[b]
+                if items is not None:
+                    out.items[b, -len(one) :] = items[b]
         return out
 
     @classmethod
     def none(cls, people: int, most: int, width: int) -> "Reviews":
         """(B, K, W) without a single review."""
         empty = np.zeros((people, most, width), np.float32)
-        return cls(empty, np.zeros((people, most), bool), np.full((people, most), np.nan, np.float32))
+        stars, items = np.full((people, most), np.nan, np.float32), np.zeros((people, most), np.int64)
+        return cls(empty, np.zeros((people, most), bool), stars, items)
 
 
 @dataclass(frozen=True)

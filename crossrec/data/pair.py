@@ -226,7 +226,8 @@ class DomainPair:
         stars = np.full(events.shape, np.nan, np.float32)
         if domain.ratings is not None:
             stars[there] = domain.ratings[events[there]]
-        return Reviews(self.vectors.look_up(rows), there, stars)
+        items = np.where(inside, domain.items[events] if inside.any() else 0, 0).astype(np.int64)
+        return Reviews(self.vectors.look_up(rows), there, stars, items)
 
     def items(self, which: str) -> pd.DataFrame:
         """The item table of "source" or "target": item, item_id, title, creator, category, year."""

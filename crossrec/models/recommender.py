@@ -22,7 +22,7 @@ class Recommender(ABC):
     """Name under which `save` files it and `load` finds it."""
     uses: ClassVar[frozenset[str]] = frozenset({"source", "target"})
     """What of the histories its scores depend on: "source" and "target" items, "source reviews", "target reviews"."""
-    rates: ClassVar[bool] = False
+    rates: bool = False
     """Whether it predicts stars."""
     encoder: str | None = None
     """Name of the text encoder whose vectors its histories must carry; None where it reads none."""

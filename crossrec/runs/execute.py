@@ -5,9 +5,10 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -21,6 +22,7 @@ from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecRecommender
 from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, latest, open_run
+from crossrec.text.dataset import with_vectors
 from crossrec.training.job import Job, Recipe
 from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
@@ -71,6 +73,8 @@ def train(
             f"The {split_kind} split of {dataset!r} leaves nobody to validate or to test on: it needs more users "
             "with at least two target events."
         )
+    if recipe.needs_text:
+        pair = _with_text(pair, config.encoder, config.most_reviews, on_event)
     writer = RunWriter(
         {
             "recipe": recipe.name,
@@ -156,7 +160,10 @@ def load(run: Run) -> tuple[Recommender, DomainPair, Split]:
             f"The dataset {pair.name!r} is not the one that run {run.name!r} was trained on: train again."
         )
     split = open_split(pair, config["split"]["kind"], config["split"]["seed"])
-    return Recommender.load(run.recommender), *view(find_recipe(config["recipe"]), pair, split)
+    recommender = Recommender.load(run.recommender)
+    if recommender.encoder is not None:
+        pair = _with_text(pair, recommender.encoder, recommender.most_reviews)
+    return recommender, *view(find_recipe(config["recipe"]), pair, split)
 
 
 def evaluate_run(run: Run, part: str = "test") -> tuple[Evaluation, dict[str, Any]]:
@@ -191,6 +198,14 @@ def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Sp
         return pair, split
     alone = pair.source_alone(split.source_train_end)
     return alone, split_next_item(alone)
+
+
+def _with_text(
+    pair: DomainPair, encoder: str, most_reviews: int, on_event: OnEvent = lambda event: None
+) -> DomainPair:
+    """The pair with the vectors of what is read of it: source reviews of people in both domains, all target reviews."""
+    wanted = {"source": np.repeat(pair.overlap, pair.source.counts), "target": np.ones(len(pair.target.items), bool)}
+    return replace(with_vectors(pair, encoder, wanted, on_event), most_reviews=most_reviews)
 
 
 def _require_source(pair: DomainPair) -> None:

@@ -5,17 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossrec.config import require
-from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.data.ratings import Ratings
-from crossrec.data.split import Split
-from crossrec.errors import CrossrecError
 from crossrec.models.biases import Biases
 from crossrec.models.content import Content
 from crossrec.models.neighbours import UserKNN
-from crossrec.models.recommender import Floats, Recommender
-from crossrec.text.whiten import Whitening
+from crossrec.models.recommender import Recommender
 from crossrec.training.job import Job
-from crossrec.training.reviews import ItemReviews
+from crossrec.training.reviews import fit_whitening, mean_vectors
 from crossrec.training.simple import overlap_sets
 
 
@@ -78,20 +74,8 @@ def biases(job: Job) -> tuple[Recommender, None]:
 def content(job: Job) -> tuple[Recommender, None]:
     config: ContentConfig = job.config
     pair, split = job.pair, job.split
-    means = {which: mean_vectors(pair, split, which) for which in DOMAINS}
-    known = np.concatenate([rows[rows.any(axis=1)] for rows in means.values()])
-    if not len(known):
-        raise CrossrecError(f"{pair.name!r} has neither review texts nor titles: there are no words to compare.")
-    components = None if config.components is None else min(config.components, known.shape[1])
-    whitening = Whitening.fit(known, components, config.shrinkage)
+    whitening = fit_whitening(pair, split, config.components, config.shrinkage)
     prior = (config.prior * np.log1p(split.target_counts(pair))).astype(np.float32)
-    return Content(whitening, whitening(means["target"]), prior, config.encoder, config.most_reviews), None
-
-
-def mean_vectors(pair: DomainPair, split: Split, which: str, chunk: int = 2048) -> Floats:
-    """(I+1, W) mean of the title and the newest readable reviews of each item; zeros where nothing is written."""
-    reader, means = ItemReviews(pair, split, which), []
-    for start in range(0, pair.domain(which).n_items + 1, chunk):
-        said = reader.catalogue(np.arange(start, min(start + chunk, pair.domain(which).n_items + 1)))
-        means.append(said.vectors.sum(axis=1) / np.maximum(said.mask.sum(axis=1), 1)[:, None])
-    return np.concatenate(means).astype(np.float32)
+    return Content(
+        whitening, whitening(mean_vectors(pair, split, "target")), prior, config.encoder, config.most_reviews
+    ), None

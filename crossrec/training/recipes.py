@@ -3,6 +3,7 @@
 from crossrec.errors import CrossrecError, nearest
 from crossrec.training import coldstart, mapping
 from crossrec.training.job import Recipe
+from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
 from crossrec.training.simple import LinearMapConfig, PopularityConfig, linear_map, popularity
 
@@ -19,6 +20,7 @@ RECIPES = {
         Recipe("source-sasrec", "SASRec on the source domain", SequenceConfig, sasrec, domain="source"),
         Recipe("target-sasrec", "Target-only SASRec", SequenceConfig, sasrec),
         Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, needs_source=True),
+        Recipe("racrec", "Review model (RACRec)", RACRecRecipeConfig, racrec, needs_text=True),
     )
 }
 

@@ -9,9 +9,11 @@ Q events, K reviews, W width of a vector, I items. A title is text too, and neve
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrec.data.histories import Ints, Reviews, windows
-from crossrec.data.pair import DomainPair, first_mask
+from crossrec.data.histories import Floats, Ints, Reviews, windows
+from crossrec.data.pair import DOMAINS, DomainPair, first_mask
 from crossrec.data.split import Split
+from crossrec.errors import CrossrecError
+from crossrec.text.whiten import Whitening
 
 
 class ItemReviews:
@@ -46,7 +48,8 @@ class ItemReviews:
 
         Of all its reviews where leaky. What others wrote comes without their stars.
         """
-        return self._read(self.pair.domain(self.which).items[events], *self.events_before(events))
+        items = self.pair.domain(self.which).items[events].astype(np.int64)
+        return self._read(items, *self.events_before(events))
 
     def events_before(self, events: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """(Q, K) the events whose reviews `before` reads, and where there are any."""
@@ -66,6 +69,12 @@ class ItemReviews:
         items = np.arange(len(self.starts)) if items is None else items
         return self._read(items, *self._window(self.starts[items], self.ends[items]))
 
+    def without(self, events: Ints) -> Reviews:
+        """(Q, 1+K) the rows of `catalogue` for each event's item, without the review of the event itself."""
+        items = self.pair.domain(self.which).items[events].astype(np.int64)
+        found, inside = self._window(self.starts[items], self.ends[items])
+        return self._read(items, found, inside if self.leaky else inside & (found != events[:, None]))
+
     def _read(self, items: Ints, events: Ints, inside: NDArray[np.bool_]) -> Reviews:
         vectors = self.pair.vectors
         assert vectors is not None
@@ -78,3 +87,25 @@ class ItemReviews:
         events = np.zeros(at.shape, np.int64)
         events[inside] = self.by_item[at[inside]]
         return events, inside
+
+
+def mean_vectors(pair: DomainPair, split: Split, which: str, chunk: int = 2048) -> Floats:
+    """(I+1, W) mean of the title and the newest readable reviews of each item; zeros where nothing is written."""
+    reader, means = ItemReviews(pair, split, which), []
+    for start in range(0, pair.domain(which).n_items + 1, chunk):
+        said = reader.catalogue(np.arange(start, min(start + chunk, pair.domain(which).n_items + 1)))
+        means.append(said.vectors.sum(axis=1) / np.maximum(said.mask.sum(axis=1), 1)[:, None])
+    return np.concatenate(means).astype(np.float32)
+
+
+def fit_whitening(pair: DomainPair, split: Split, components: int | None, shrinkage: float = 0.1) -> Whitening:
+    """Whitening fitted on the mean vectors of the items of both domains, as the training part has them.
+
+    Raises:
+        CrossrecError: nothing is written about any item.
+    """
+    means = [mean_vectors(pair, split, which) for which in DOMAINS]
+    known = np.concatenate([rows[rows.any(axis=1)] for rows in means])
+    if not len(known):
+        raise CrossrecError(f"{pair.name!r} has neither review texts nor titles: there are no words to compare.")
+    return Whitening.fit(known, None if components is None else min(components, known.shape[1]), shrinkage)

@@ -20,6 +20,8 @@ from crossrec.models.factors import Factors
 from crossrec.models.linear import LinearMap
 from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
 from crossrec.models.neighbours import UserKNN
+from crossrec.models.racrec import RACRec, RACRecConfig
+from crossrec.models.racrec_recommender import RACRecRecommender, Reading
 from crossrec.models.recommender import Recommender, top_k
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.simple import Oracle, Popularity
@@ -106,6 +108,20 @@ def _transfer(fusion: str = "gate", pool: str = "mean") -> Recommender:
     return TransferRecommender(model, source, bridge)
 
 
+def _racrec(mode: str = "corrected", ranks: bool = True) -> Recommender:
+    rng = np.random.default_rng(11)
+    whitening = None if mode == "classic" else Whitening.fit(rng.normal(size=(40, WIDTH)).astype("f4"), components=4)
+    torch.manual_seed(11)
+    config = RACRecConfig(mode=mode, taste_dim=3, stars=mode != "classic", context=mode != "classic")
+    model = RACRec(config, WIDTH if whitening is None else 4, I_TARGET, 4.0, 0.3, counts=COUNTS)
+    _stir(model)
+    draw = lambda items: rng.normal(size=(items + 1, model.product.in_features)).astype("f4")  # noqa: E731
+    context = (draw(I_SOURCE), draw(I_TARGET)) if config.context else None
+    reading = Reading("static", (4.0, 4.2), ranks, most_reviews=3)
+    biases = Biases(4.0, np.zeros(I_TARGET + 1, np.float32), damping=2.0)
+    return RACRecRecommender(model, whitening, draw(I_TARGET), reading, biases, context)
+
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
@@ -115,6 +131,9 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "emcdr": lambda: _mapped(EMCDR, linear_net(4)),
     "emcdr, mlp": lambda: _mapped(EMCDR, mlp_net(4, 5)),
     "ptupcdr": lambda: _mapped(PTUPCDR, PersonalBridge(4, hidden=6)),
+    "racrec": _racrec,
+    "racrec, by stars": lambda: _racrec(ranks=False),
+    "racrec, classic": lambda: _racrec("classic", ranks=False),
     "oracle": _oracle,
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,
@@ -147,6 +166,7 @@ def those(rows: Sequence[int], wider: tuple[int, int] = (0, 0)) -> Histories:
             np.pad(reviews.vectors, (*left, (0, 0))),
             np.pad(reviews.mask, left),
             np.pad(reviews.stars, left, constant_values=np.nan),
+            np.pad(items, left),
         )
     return Histories(users=np.array(rows, np.int64), **parts)
 

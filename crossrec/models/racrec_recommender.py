@@ -70,10 +70,7 @@ class RACRecRecommender(Recommender):
         self.model.eval()
         source, target = self.sides(histories)
         query, items = self.model.tastes(source, target).query, self.items.to(source.vectors.device)
-        if self.reading.ranks:
-            scores = self.model.ranking(query, items)
-        else:
-            scores = self.model.all_stars(query, items)
+        scores = self.model.ranking(query, items) if self.reading.ranks else self.model.all_stars(query, items)
         scores[:, 0] = -torch.inf
         return scores.float().cpu().numpy()
 

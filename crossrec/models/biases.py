@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrec.data.histories import Histories, Ints, Reviews
-from crossrec.data.pair import Domain
 from crossrec.data.ratings import Ratings
 from crossrec.models.recommender import Floats, Recommender
 
@@ -78,13 +77,6 @@ def solve(
         if np.abs(item - before).max() < 1e-6:
             break
     return mean, item.astype(np.float32), user.astype(np.float32)
-
-
-def damped_biases(
-    domain: Domain, readable: NDArray[np.bool_], item_damping: float = 5.0, user_damping: float = 5.0
-) -> tuple[float, Floats, Floats]:
-    """`solve` for the readable events (E,) of a domain, those without stars left out."""
-    return solve(Ratings.within(domain, readable), item_damping, user_damping)
 
 
 def shrunken(groups: Ints, values: NDArray[Any], n: int, damping: float) -> NDArray[np.float64]:

@@ -39,8 +39,8 @@ class ContentConfig:
     """C, dimensions kept by the whitening; none keeps all."""
     shrinkage: float = 0.1
     """Share of the mean variance that the whitening mixes into every direction, 0 to 1."""
-    prior: float = 0.01
-    """Weight of log(1 + popularity) that is added to the cosines."""
+    prior: float = 0.2
+    """Weight of log(1 + popularity) that is added to the cosines, which are small; 0 ranks by words alone."""
 
     def __post_init__(self) -> None:
         require(self.most_reviews > 0, f"most_reviews ({self.most_reviews}) must be positive")

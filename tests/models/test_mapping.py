@@ -58,7 +58,7 @@ def test_attention_is_that_of_the_paper() -> None:
     torch.manual_seed(0)
     bridge, items = PersonalBridge(4), torch.randn(1, 2, 3)
     w, out = bridge.attention[0].weight, bridge.attention[2].weight
-    scores = [float(out[0] @ torch.relu(w @ items[0, j])) for j in range(2)]
+    scores = [(out[0] @ torch.relu(w @ items[0, j])).item() for j in range(2)]
     expected = np.exp(scores) / np.exp(scores).sum()
     mask = torch.ones(1, 2, dtype=torch.bool)
     np.testing.assert_allclose(bridge.weights(items, mask).detach()[0], expected, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The entry: `streamlit run app`."""
+"""The entry: `streamlit run app`. Pages at /, the REST routes at /api."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import streamlit as st
+from starlette.routing import Mount
 
 from app.ui.errors import tell
+from crossrec.api import api
 
-app = st.App("main.py", on_script_error=tell)
+app = st.App("main.py", routes=[Mount("/api", app=api)], on_script_error=tell)

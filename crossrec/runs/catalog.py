@@ -83,8 +83,8 @@ class Shelf:
     @cached_property
     def words(self) -> pa.Array:
         """(I,) title and creator in lower case, or the id where there is no title: what a search looks at."""
-        title = pc.coalesce(self.table["title"], self.table["item_id"])
-        joined = pc.binary_join_element_wise(title, self.table["creator"], " ", null_handling="skip")
+        title, item_id, creator = (self.table[name].cast(pa.string()) for name in ("title", "item_id", "creator"))
+        joined = pc.binary_join_element_wise(pc.coalesce(title, item_id), creator, " ", null_handling="skip")
         return pc.utf8_lower(joined).combine_chunks()
 
     @cached_property

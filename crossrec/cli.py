@@ -109,7 +109,11 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="popularity, linear-map, source-sasrec, target-sasrec, transfer-sasrec.")
+        str,
+        typer.Argument(
+            help="popularity, linear-map, user-knn, content, biases, emcdr, ptupcdr, source-sasrec, target-sasrec, "
+            "transfer-sasrec, racrec."
+        ),
     ],
     dataset: Annotated[str, typer.Option(help="Name of a dataset.")],
     set_: Set = None,

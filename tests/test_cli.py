@@ -268,6 +268,14 @@ def test_evaluate_gives_the_stored_numbers(crossrec: Command, tiny: Path, name: 
     assert ("Mean + item + user" in out) == ("source" not in name)  # a source run tells no stars of the target
 
 
+def test_the_help_names_every_recipe(crossrec: Command) -> None:
+    from crossrec.training.recipes import RECIPES
+
+    _, out, _ = crossrec("train", "--help")
+    words = {word.strip(" .,│|") for word in out.split()}
+    assert set(RECIPES) <= words
+
+
 def test_eval_cold(crossrec: Command, tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Words need an encoder, which takes its time over a thousand reviews.
     monkeypatch.setattr("crossrec.runs.coldstart.COLD_START", ("linear-map", "user-knn", "biases", "ptupcdr"))

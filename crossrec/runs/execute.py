@@ -200,9 +200,7 @@ def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Sp
     return alone, split_next_item(alone)
 
 
-def _with_text(
-    pair: DomainPair, encoder: str, most_reviews: int, on_event: OnEvent = lambda event: None
-) -> DomainPair:
+def _with_text(pair: DomainPair, encoder: str, most_reviews: int, on_event: OnEvent = lambda event: None) -> DomainPair:
     """The pair with the vectors of what is read of it: source reviews of people in both domains, all target reviews."""
     wanted = {"source": np.repeat(pair.overlap, pair.source.counts), "target": np.ones(len(pair.target.items), bool)}
     return replace(with_vectors(pair, encoder, wanted, on_event), most_reviews=most_reviews)

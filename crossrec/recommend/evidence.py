@@ -6,6 +6,7 @@ an answer is explained, asks the same scorer the same question. n pieces, W widt
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -242,12 +243,18 @@ class Reader:
 
 def written(pair: DomainPair, which: str, user: int) -> list[str]:
     """What a user wrote at each event of a domain, oldest first; "" where there is nothing."""
-    with duckdb.connect() as con:
+    with _database().cursor() as con:
         rows = con.execute(
             "select title, text from read_parquet(?, file_row_number = true) where user = ? order by file_row_number",
             [str(pair.folder / f"{which}.events.parquet"), user],
         ).fetchall()
     return [event_text(*row) for row in rows]
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """Opened once, for opening takes longer than a user's reviews."""
+    return duckdb.connect()
 
 
 def _disliked(piece: Piece) -> bool:

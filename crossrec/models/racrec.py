@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossrec.config import require
-from crossrec.data.histories import Reviews
+from crossrec.data.histories import Histories, Reviews
 
 SCALE = 5.0
-"""Stars reach a model as (stars - mean) / SCALE, so that they are small numbers around 0."""
+"""Stars reach a model as (stars - usual) / SCALE, so that they are small numbers around 0."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Side(NamedTuple):
     mask: Tensor
     """(B, K) bool."""
     stars: Tensor
-    """(B, K) stars minus the domain's mean, over `SCALE`; 0 where none were given."""
+    """(B, K) stars above what the item usually gets, over `SCALE`; 0 where none were given."""
 
     @property
     def present(self) -> Tensor:
@@ -73,13 +73,17 @@ class Side(NamedTuple):
 
 
 def as_side(
-    reviews: Reviews, usual: float = 0.0, context: NDArray[np.float32] | None = None, device: torch.device | None = None
+    reviews: Reviews,
+    expected: NDArray[np.float32] | None = None,
+    context: NDArray[np.float32] | None = None,
+    device: torch.device | None = None,
 ) -> Side:
     """Whitened reviews as the model reads them.
 
     Args:
         reviews: of B people or items.
-        usual: the domain's mean stars.
+        expected: (I+1,) stars that people usually give each item of the domain, [0] those of an unknown one; what
+            counts is how far a person's stars are from them. None where there are no stars.
         context: (I+1, C) rows of length 1 or 0, what is said of each item of the domain; a review of an item of which
             something is said becomes the mean of itself and that.
         device: of the tensors.
@@ -89,14 +93,34 @@ def as_side(
         around = context[reviews.items]  # (B, K, C)
         known = around.any(-1, keepdims=True) & reviews.mask[..., None]
         vectors = np.where(known, (vectors + around) / 2, vectors)
-    stars = np.where(np.isnan(reviews.stars), 0.0, (reviews.stars - usual) / SCALE)
+    stars = np.zeros(reviews.mask.shape, np.float32)
+    if expected is not None:
+        usual = expected[0 if reviews.items is None else reviews.items]
+        stars = np.where(np.isnan(reviews.stars), 0.0, (reviews.stars - usual) / SCALE)
     parts = (vectors, reviews.mask, stars.astype(np.float32))
     return Side(*(torch.from_numpy(part).to(device) for part in parts))
 
 
-def usual_stars(side: Side) -> Tensor:
-    """(B,) a person's mean stars above the domain's, drawn to 0 by 3 reviews that say nothing."""
-    return SCALE * side.stars.sum(1) / (side.mask.sum(1) + 3)
+def habits(histories: Histories, expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B,) how far a person's source stars are above what each item usually gets, drawn to 0 by 3 that say nothing.
+
+    Counts every source event with stars, and every review about something unknown.
+
+    Args:
+        histories: of B people.
+        expected: (I_source+1,) usual stars of source items, [0] those of an unknown one.
+    """
+    total, count = np.zeros(len(histories)), np.zeros(len(histories))
+    parts = [(histories.source, histories.source_stars, histories.source > 0)]
+    if (reviews := histories.source_reviews) is not None:
+        items = np.zeros(reviews.mask.shape, np.int64) if reviews.items is None else reviews.items
+        parts.append((items, reviews.stars, reviews.mask & (items == 0)))
+    for items, stars, there in parts:
+        if stars is not None:
+            there = there & ~np.isnan(stars)
+            total += np.where(there, stars - expected[items], 0).sum(axis=1)
+            count += there.sum(axis=1)
+    return (total / (count + 3)).astype(np.float32)
 
 
 def context_of(reviews: Reviews) -> NDArray[np.float32]:
@@ -223,7 +247,7 @@ class RACRec(nn.Module):
         return torch.einsum("bk,bkc->bc", weights * self.scale, item.vectors)
 
     def forward(
-        self, source: Side, target: Side, item: Side, number: Tensor, bias: Tensor
+        self, source: Side, target: Side, item: Side, number: Tensor, usual: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tastes, Tensor, Tensor]:
         """Ratings of B people for one item each.
 
@@ -231,6 +255,7 @@ class RACRec(nn.Module):
             source, target: a person's reviews.
             item: what is written about the item.
             number: (B,) the item, 1..I.
+            usual: (B,) how far above others a person rates in the source, see `habits`.
             bias: (B,) b_u, how far above the mean a person rates in the target; 0 for who has not yet.
 
         Returns:
@@ -242,13 +267,13 @@ class RACRec(nn.Module):
         else:
             tastes, i = self.tastes(source, target), self.item_vector(item)
         p = self.product(self.dropout(i))
-        return self.stars(tastes.query, p, number, self.person(source, bias)), tastes, i, p
+        return self.stars(tastes.query, p, number, self.person(usual, bias)), tastes, i, p
 
-    def person(self, source: Side, bias: Tensor) -> Tensor:
+    def person(self, usual: Tensor, bias: Tensor) -> Tensor:
         """(B,) what a person adds to every rating: b_u, and for who has none as much of the source habit as helps."""
         if self.config.classic:
             return bias
-        return bias + torch.where(bias == 0, self.habit * usual_stars(source), 0.0)
+        return bias + torch.where(bias == 0, self.habit * usual, 0.0)
 
     def stars(self, query: Tensor, product: Tensor, number: Tensor, person: Tensor) -> Tensor:
         """(B,) r = <[th; sp], p>, and in the corrected form mu + b_i + b_u + <[th; sp], p> / sqrt(2D)."""

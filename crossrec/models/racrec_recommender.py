@@ -11,7 +11,7 @@ from crossrec.data.histories import Histories, Reviews
 from crossrec.data.pair import DOMAINS
 from crossrec.errors import CrossrecError
 from crossrec.models.biases import Biases
-from crossrec.models.racrec import RACRec, RACRecConfig, Side, as_side
+from crossrec.models.racrec import RACRec, RACRecConfig, Side, as_side, habits
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.sasrec import weights_of, with_weights
 from crossrec.text.whiten import Whitening
@@ -23,8 +23,6 @@ class Reading:
 
     encoder: str
     """Name of the encoder whose vectors are read."""
-    usual: tuple[float, float]
-    """Mean stars of the source and of the target domain."""
     ranks: bool
     """Whether the ranking logits were trained; else it ranks by predicted stars."""
     most_reviews: int = 15
@@ -44,6 +42,7 @@ class RACRecRecommender(Recommender):
         whitening: Whitening | None,
         items: NDArray[np.float32],
         about: Reading,
+        expected: tuple[Floats, Floats],
         biases: Biases | None = None,
         context: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     ):
@@ -54,12 +53,13 @@ class RACRecRecommender(Recommender):
             whitening: of encoder vectors, or None to take them as they are.
             items: (I+1, C) vector of what the training part says of each item, see `RACRec.item_vector`.
             about: how reviews are read.
+            expected: (I+1,) usual stars of source and target items, see `as_side`.
             biases: for b_u from the stars of a target history; None where there are no ratings.
             context: (I+1, C) of source and target items, see `as_side`; None where reviews are read alone.
         """
         self.model, self.whitening, self.reading = model.eval(), whitening, about
         self.encoder, self.most_reviews = about.encoder, about.most_reviews
-        self.biases, self.context = biases, context
+        self.expected, self.biases, self.context = expected, biases, context
         self.items = torch.from_numpy(np.ascontiguousarray(items))
         self.n_items = len(items) - 1
         if self.reading.ranks and biases is None:
@@ -80,14 +80,14 @@ class RACRecRecommender(Recommender):
             raise CrossrecError("This review model was trained on data without ratings, and predicts no stars.")
         self.model.eval()
         source, target = self.sides(histories)
-        bias = self._bias(histories)
+        usual, bias = self._usual(histories), self._bias(histories)
         number = torch.from_numpy(items).to(bias.device)
         if reviews is not None:
             item = as_side(self._whitened(reviews), device=bias.device)
-            return self.model(source, target, item, number, bias)[0].float().cpu().numpy()
+            return self.model(source, target, item, number, usual, bias)[0].float().cpu().numpy()
         product = self.model.product(self.items.to(bias.device)[number])
         query = self.model.tastes(source, target).query
-        return self.model.stars(query, product, number, self.model.person(source, bias)).float().cpu().numpy()
+        return self.model.stars(query, product, number, self.model.person(usual, bias)).float().cpu().numpy()
 
     def sides(self, histories: Histories) -> tuple[Side, Side]:
         """What B people wrote in source and target, as the model reads it: the newest K."""
@@ -95,7 +95,7 @@ class RACRecRecommender(Recommender):
         source, target = (
             as_side(
                 self._whitened(reviews.newest(self.most_reviews) if reviews else Reviews.none(len(histories), 0, 0)),
-                self.reading.usual[which],
+                self.expected[which],
                 self.context[which] if self.context else None,
                 self.model.product.weight.device,
             )
@@ -108,6 +108,10 @@ class RACRecRecommender(Recommender):
             return Reviews.none(len(reviews), reviews.mask.shape[1], self.items.shape[1])
         return replace(reviews, vectors=self.whitening(reviews.vectors)) if self.whitening else reviews
 
+    def _usual(self, histories: Histories) -> torch.Tensor:
+        """(B,) see `habits`."""
+        return torch.from_numpy(habits(histories, self.expected[0])).to(self.model.product.weight.device)
+
     def _bias(self, histories: Histories) -> torch.Tensor:
         """(B,) b_u."""
         known = np.zeros(len(histories), np.float32) if self.biases is None else self.biases.users(histories)
@@ -119,6 +123,7 @@ class RACRecRecommender(Recommender):
         arrays["items"] = self.items.numpy()
         if self.whitening is not None:
             arrays |= {f"whitening.{name}": value for name, value in self.whitening.state().items()}
+        arrays |= {f"expected.{which}": stars for which, stars in zip(DOMAINS, self.expected, strict=True)}
         if self.context is not None:
             arrays |= {f"context.{which}": table for which, table in zip(DOMAINS, self.context, strict=True)}
         if self.biases is not None:
@@ -131,14 +136,15 @@ class RACRecRecommender(Recommender):
         def part(prefix: str) -> dict[str, NDArray[Any]]:
             return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-        items, whitening, context = arrays["items"], part("whitening."), part("context.")
+        items, whitening = arrays["items"], part("whitening.")
+        context, expected = part("context."), part("expected.")
         model = RACRec(RACRecConfig(**about["config"]), items.shape[1], about["n_items"])
-        reading = about["reading"]
         return cls(
             with_weights(model, part("model.")),
             Whitening.from_state(whitening) if whitening else None,
             items,
-            Reading(**{**reading, "usual": tuple(reading["usual"])}),
+            Reading(**about["reading"]),
+            (expected["source"], expected["target"]),
             Biases.from_state(about["biases"], part("biases.")) if "biases" in about else None,
             (context["source"], context["target"]) if context else None,
         )

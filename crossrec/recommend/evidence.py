@@ -212,11 +212,14 @@ class Reader:
         width = next((len(p.vector) for pieces in batch for p in pieces if p.vector is not None), 0)
         longest = max((len(pieces) for pieces in batch), default=0) if width else 0
         out = Reviews.none(len(batch), longest, width)
+        assert out.items is not None
         for b, pieces in enumerate(batch):
             for k, piece in enumerate(pieces, longest - len(pieces)):
                 if piece.vector is not None:
                     out.vectors[b, k], out.mask[b, k] = piece.vector, True
                     out.stars[b, k] = _nan(piece.shown.stars)
+                    # A pasted review is about something that nobody named, even where an item stands for it.
+                    out.items[b, k] = 0 if piece.shown.kind == "review" else piece.item
         return out
 
     def _note(self, piece: Piece, used: bool) -> str | None:

@@ -131,8 +131,8 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
             config.model, said.vectors.shape[-1], pair.target.n_items, mean, reader.habit(), item_bias, counts
         )
         items = model.item_vector(said).detach().numpy()
-        reading = Reading(config.encoder, reader.usual, config.rank > 0, config.most_reviews)
-        recommender = RACRecRecommender(model, whitening, items, reading, biases, reader.context)
+        reading = Reading(config.encoder, config.rank > 0, config.most_reviews)
+        recommender = RACRecRecommender(model, whitening, items, reading, reader.expected, biases, reader.context)
         criterion = RACRecLoss(config, model, recommender.items)
         steps = -(-len(events) // config.batch_size)
 
@@ -167,7 +167,7 @@ def _hidden_ratings(reader: RowReader) -> Rows | None:
 @torch.no_grad()
 def _rmse(model: RACRec, rows: Rows) -> float:
     model.eval()
-    stars = model(rows.source, rows.target, rows.item, rows.number, rows.bias)[0].clamp(1, 5)
+    stars = model(rows.source, rows.target, rows.item, rows.number, rows.usual, rows.bias)[0].clamp(1, 5)
     return float((stars - rows.rating).square().mean().sqrt())
 
 
@@ -182,7 +182,7 @@ class RACRecLoss:
         """{"loss", and each part by name}."""
         config = self.config
         device = self.items.device
-        stars, tastes, item, product = net(rows.source, rows.target, rows.item, rows.number, rows.bias)
+        stars, tastes, item, product = net(rows.source, rows.target, rows.item, rows.number, rows.usual, rows.bias)
         model = self.model
         rated = ~rows.rating.isnan()
         parts: dict[str, Tensor] = {}

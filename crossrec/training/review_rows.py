@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossrec.data.histories import Floats, Ints, windows
+from crossrec.data.histories import Floats, Histories, Ints, windows
 from crossrec.data.pair import DOMAINS, DomainPair, EventVectors, first_mask
+from crossrec.data.ratings import Ratings
 from crossrec.data.split import Questions, Split
 from crossrec.models.biases import Biases
-from crossrec.models.racrec import Side, as_side, context_of, usual_stars
+from crossrec.models.racrec import Side, as_side, context_of, habits
 from crossrec.text.whiten import Whitening
 from crossrec.training.reviews import ItemReviews
 
@@ -32,6 +33,8 @@ class Rows(NamedTuple):
     """What others wrote about it at any time in the training part: how the catalogue shows it."""
     number: Tensor
     """(B,) item."""
+    usual: Tensor
+    """(B,) how far above others a person rates in the source, see `habits`."""
     bias: Tensor
     """(B,) b_u: in training from a person's other ratings, so that tastes need not explain habits; on hidden rows from
     the stars of the visible target history."""
@@ -48,7 +51,8 @@ class RowReader:
         """biases: of the training part, None without ratings; leaky: items show every review, see `ItemReviews`."""
         self.pair, self.split = pair, split
         self.items = ItemReviews(pair, split, "target", leaky)
-        self.usual = (_mean_stars(pair, split, "source"), _mean_stars(pair, split, "target"))
+        self.expected = (_expected(pair, split, "source"), _expected(pair, split, "target"))
+        """(I+1,) usual stars of source and target items."""
         self.users = np.repeat(np.arange(pair.n_users), pair.target.counts)
         self.biases = biases
         self.others = _bias_of_others(pair, split, biases)
@@ -65,14 +69,13 @@ class RowReader:
         users = np.flatnonzero((self.split.source_train_end > 0) & (self.split.target_train_end > 0))
         if self.biases is None or self.pair.source.ratings is None or not len(users):
             return 0.0
-        start = self.pair.source.offsets[users]
-        at, inside = windows(start, start + self.split.source_train_end[users], self.pair.most_reviews)
-        side = as_side(self.pair.reviews("source", at, inside), self.usual[0])
-        usual = usual_stars(side).numpy()
-        known = replace(self.pair, vectors=None).histories(
-            users, self.split.source_train_end[users], self.split.target_train_end[users]
-        )
+        known = self._known(users, self.split.source_train_end[users], self.split.target_train_end[users])
+        usual = habits(known, self.expected[0])
         return max(0.0, float(usual @ self.biases.users(known) / max(float(usual @ usual), 1e-9)))
+
+    def _known(self, users: Ints, source_end: Ints, target_end: Ints) -> Histories:
+        """Items and stars of people, without vectors."""
+        return replace(self.pair, vectors=None).histories(users, source_end, target_end)
 
     def training(self, events: Ints, alone: NDArray[np.bool_] | None = None) -> Rows:
         """Rows of training events (B,): a person as of just before each.
@@ -98,19 +101,21 @@ class RowReader:
             reviews = self.pair.reviews(which, at, inside)
             if alone is not None and reviews.items is not None:
                 reviews = replace(reviews, items=np.where(alone[:, None], 0, reviews.items))
-            return as_side(reviews, self.usual[number], self.context[number] if self.context else None)
+            return as_side(reviews, self.expected[number], self.context[number] if self.context else None)
 
         target = self.pair.target
         rating = np.full(len(events), np.nan, np.float32) if target.ratings is None else target.ratings[events]
+        known = self._known(users, source_end, target_end)
         bias = np.zeros(len(events), np.float32)
         if self.biases is not None:
-            bias = self.biases.users(replace(self.pair, vectors=None).histories(users, source_end, target_end))
+            bias = self.biases.users(known)
         return Rows(
             source=side(0, source_end),
             target=side(1, target_end),
             item=as_side(self.items.before(events)),
             liked=as_side(self.items.without(events)),
             number=torch.from_numpy(target.items[events].astype(np.int64)),
+            usual=torch.from_numpy(habits(known, self.expected[0])),
             bias=torch.from_numpy(bias),
             rating=torch.from_numpy(rating),
         )
@@ -146,14 +151,14 @@ def _bias_of_others(pair: DomainPair, split: Split, biases: Biases | None) -> Fl
     return out
 
 
-def _mean_stars(pair: DomainPair, split: Split, which: str) -> float:
+def _expected(pair: DomainPair, split: Split, which: str) -> Floats:
+    """(I+1,) mean plus item bias of the training ratings of a domain; zeros where it has none."""
     domain = pair.domain(which)
-    if domain.ratings is None or not len(domain.ratings):
-        return 0.0
     ends = split.source_train_end if which == "source" else split.target_train_end
-    stars = domain.first(ends).ratings
-    assert stars is not None
-    return float(np.nanmean(stars)) if np.isfinite(stars).any() else 0.0
+    if domain.ratings is None or not np.isfinite(domain.ratings[first_mask(domain.offsets, ends)]).any():
+        return np.zeros(domain.n_items + 1, np.float32)
+    biases = Biases.fit(Ratings.training(pair, split, which))
+    return (biases.mean + biases.item).astype(np.float32)
 
 
 def whitened(pair: DomainPair, whitening: Whitening, chunk: int = 65_536) -> DomainPair:

@@ -117,9 +117,10 @@ def _racrec(mode: str = "corrected", ranks: bool = True) -> Recommender:
     _stir(model)
     draw = lambda items: rng.normal(size=(items + 1, model.product.in_features)).astype("f4")  # noqa: E731
     context = (draw(I_SOURCE), draw(I_TARGET)) if config.context else None
-    reading = Reading("static", (4.0, 4.2), ranks, most_reviews=3)
+    reading = Reading("static", ranks, most_reviews=3)
     biases = Biases(4.0, np.zeros(I_TARGET + 1, np.float32), damping=2.0)
-    return RACRecRecommender(model, whitening, draw(I_TARGET), reading, biases, context)
+    expected = (rng.normal(4, 1, I_SOURCE + 1).astype("f4"), rng.normal(4, 1, I_TARGET + 1).astype("f4"))
+    return RACRecRecommender(model, whitening, draw(I_TARGET), reading, expected, biases, context)
 
 
 MAKERS: dict[str, Callable[[], Recommender]] = {

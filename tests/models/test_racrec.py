@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from crossrec.data.histories import Reviews
-from crossrec.models.racrec import SCALE, RACRec, RACRecConfig, Side, as_side, context_of
+from crossrec.data.histories import Histories, Reviews
+from crossrec.models.racrec import RACRec, RACRecConfig, Side, as_side, context_of, habits
 from crossrec.models.taste_losses import (
     CLASSIC_WEIGHTS,
     domain_nll,
@@ -113,10 +113,10 @@ def test_an_empty_user_side_leaves_the_item_whole() -> None:
 @pytest.mark.parametrize("selection", ["mean", "coattention"])
 def test_what_is_masked_does_not_matter(selection: str) -> None:
     made = model(selection=selection)
-    number, bias = torch.tensor([1]), torch.zeros(1)
-    plain = made(side(USER, [[1, 1]]), NOTHING, side([ITEM[0][:1]], [[1]]), number, bias)[0]
+    number, zero = torch.tensor([1]), torch.zeros(1)
+    plain = made(side(USER, [[1, 1]]), NOTHING, side([ITEM[0][:1]], [[1]]), number, zero, zero)[0]
     padded = side([[[9.0, 9.0], *USER[0]]], [[0, 1, 1]])
-    torch.testing.assert_close(made(padded, NOTHING, side(ITEM, [[1, 0]]), number, bias)[0], plain)
+    torch.testing.assert_close(made(padded, NOTHING, side(ITEM, [[1, 0]]), number, zero, zero)[0], plain)
 
 
 def test_stars_of_the_corrected_form_by_hand() -> None:
@@ -127,11 +127,19 @@ def test_stars_of_the_corrected_form_by_hand() -> None:
 
 
 def test_a_stranger_brings_the_habit_and_a_known_person_the_bias() -> None:
-    made, generous = model(), side(USER, [[1, 1]], [[0.2, 0.2]])
-    usual = SCALE * 0.4 / (2 + 3)
-    assert made.person(generous, torch.tensor([0.0])).item() == pytest.approx(0.5 * usual)
-    assert made.person(generous, torch.tensor([-0.7])).item() == pytest.approx(-0.7)
-    assert made.person(NOTHING, torch.tensor([0.0])).item() == 0
+    made = model()
+    people = made.person(torch.tensor([0.4, 0.4, 0.0]), torch.tensor([0.0, -0.7, 0.0]))
+    assert people.tolist() == pytest.approx([0.5 * 0.4, -0.7, 0])
+
+
+def test_habits_count_events_and_reviews_of_the_unknown_once() -> None:
+    items, stars = np.array([[0, 1, 2], [0, 0, 0]]), np.array([[5, 5, np.nan], [1, 1, 1]], np.float32)
+    mask = np.array([[1, 1], [0, 0]], bool)
+    reviews = Reviews(np.ones((2, 2, 1), np.float32), mask, np.full((2, 2), 2, np.float32), np.array([[1, 0], [0, 0]]))
+    people = Histories(items, items[:, :0], source_stars=stars, source_reviews=reviews)
+    expected = np.array([4.0, 3.5, 1.0], np.float32)
+    # 5 of 3.5 for item 1; 2 of 4 for what nobody named; the review of item 1 is the event told again.
+    assert habits(people, expected).tolist() == pytest.approx([(1.5 - 2) / (2 + 3), 0])
 
 
 def test_stars_of_the_classic_form_are_the_bare_product() -> None:
@@ -142,7 +150,9 @@ def test_stars_of_the_classic_form_are_the_bare_product() -> None:
 
 def gradient_of_cold_shared(mode: str) -> Tensor | None:
     made = model(mode)
-    stars = made(side(USER, [[1, 1]]), NOTHING, side([ITEM[0][:1]], [[1]]), torch.tensor([1]), torch.zeros(1))[0]
+    stars = made(
+        side(USER, [[1, 1]]), NOTHING, side([ITEM[0][:1]], [[1]]), torch.tensor([1]), torch.zeros(1), torch.zeros(1)
+    )[0]
     stars.sum().backward()
     return made.shared.weight.grad
 
@@ -195,17 +205,20 @@ def test_stars_turn_praise_into_blame() -> None:
 def test_stars_that_were_not_given_say_nothing() -> None:
     vectors = np.ones((1, 3, 2), np.float32)
     reviews = Reviews(vectors, np.ones((1, 3), bool), np.array([[5, np.nan, 2]], np.float32))
-    assert as_side(reviews, 4.0).stars.tolist() == [pytest.approx([0.2, 0.0, -0.4])]
+    assert as_side(reviews, np.array([4.0, 9.0])).stars.tolist() == [pytest.approx([0.2, 0.0, -0.4])]
+    assert as_side(reviews).stars.tolist() == [[0, 0, 0]]
+    about = Reviews(vectors, reviews.mask, reviews.stars, np.array([[1, 1, 0]]))
+    assert as_side(about, np.array([4.0, 4.5])).stars.tolist() == [pytest.approx([0.1, 0.0, -0.4])]
 
 
 def test_all_stars_are_the_stars_one_by_one() -> None:
     made = model(stars=True)
-    items, bias = torch.randn(4, 2), torch.tensor([0.0])
+    items, zero = torch.randn(4, 2), torch.zeros(1)
     source, target = side(USER, [[1, 1]], [[0.2, 0.1]]), NOTHING
     every = made.all_stars(made.tastes(source, target).query, items * made.scale)
     for number in range(4):
-        one = made(source, target, side([[items[number].tolist()]], [[1]]), torch.tensor([number]), bias)[0]
-        torch.testing.assert_close(every[:, number] + made.person(source, bias), one)
+        one = made(source, target, side([[items[number].tolist()]], [[1]]), torch.tensor([number]), zero, zero)[0]
+        torch.testing.assert_close(every[:, number], one)
 
 
 def test_a_known_item_puts_a_review_in_its_context() -> None:
@@ -213,8 +226,8 @@ def test_a_known_item_puts_a_review_in_its_context() -> None:
     context = np.array([[0, 0], [0, 1], [0, 0]], np.float32)  # nothing is said of item 2, and 0 is no item
     mask, stars = np.ones((1, 3), bool), np.full((1, 3), np.nan, np.float32)
     reviews = Reviews(vectors, mask, stars, np.array([[1, 2, 0]]))
-    assert as_side(reviews, 4.0, context).vectors[0].tolist() == [[0.5, 0.5], [0, 1], [1, 0]]
-    assert as_side(Reviews(vectors, mask, stars), 4.0, context).vectors[0].tolist() == vectors[0].tolist()
+    assert as_side(reviews, None, context).vectors[0].tolist() == [[0.5, 0.5], [0, 1], [1, 0]]
+    assert as_side(Reviews(vectors, mask, stars), None, context).vectors[0].tolist() == vectors[0].tolist()
 
 
 def test_context_is_the_mean_of_what_is_said_at_length_one() -> None:

@@ -121,10 +121,18 @@ def train(
     split: SplitKind = "next-item",
     source_run: Annotated[str | None, typer.Option(help="Run of the source model; else the newest that fits.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; else made of recipe, dataset and time.")] = None,
+    leaky_item_vectors: Annotated[
+        bool,
+        typer.Option(
+            "--leaky-item-vectors",
+            help="racrec: let an item's vector be the review whose stars are to be told. A leak, to see what it does.",
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Train any recipe on a dataset, and test it."""
-    _train(recipe, dataset, _settings(set_), seed, split, source_run, name, json_)
+    settings = _settings(set_) | ({"leaky_item_vectors": True} if leaky_item_vectors else {})
+    _train(recipe, dataset, settings, seed, split, source_run, name, json_)
 
 
 def _shorthand(recipe: str) -> Any:

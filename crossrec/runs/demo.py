@@ -21,13 +21,24 @@ WORLDS = {"demo": 1.0, "demo-unrelated": 0.0}
 """Datasets of the demo and the share of taste that their two domains have in common."""
 SETTINGS = {"lr": 3e-3, "batch_size": 64, "dropout": 0.2, "temperature": 0.2, "epochs": 40, "patience": 6}
 """Of all sequence models on a demo world: it is small, so steps are short and many. Chosen on validation users."""
-RECIPES: dict[str, dict[str, Any]] = {
-    "popularity": {},
-    "linear-map": {"ridge": 100.0},
-    "source-sasrec": SETTINGS,
-    "target-sasrec": SETTINGS,
-    "transfer-sasrec": SETTINGS,
-}
+COLD = "cold-user-50"
+"""Split of the review model and of what it is compared with: half of the people in both domains are strangers to the
+target and are tested, which leaves intervals that can tell something."""
+RECIPES: list[tuple[str, str, dict[str, Any]]] = [
+    # First, so that the vectors of the reviews are there for the catalogues of all others.
+    ("racrec", COLD, {}),
+    ("popularity", COLD, {}),
+    ("user-knn", COLD, {}),
+    ("content", COLD, {}),
+    ("biases", COLD, {}),
+    ("linear-map", COLD, {"ridge": 100.0}),
+    ("popularity", "next-item", {}),
+    ("linear-map", "next-item", {"ridge": 100.0}),
+    ("source-sasrec", "next-item", SETTINGS),
+    ("target-sasrec", "next-item", SETTINGS),
+    ("transfer-sasrec", "next-item", SETTINGS),
+]
+"""Recipe, split and settings of each run of a demo world."""
 TRUTH = "truth.safetensors"
 
 
@@ -78,21 +89,21 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None) -> list[Run]:
                 f"The dataset {name!r} is not the demo's of seed {seed}: remove or rename it in {paths.datasets()}, "
                 "or set CROSSREC_HOME."
             )
-        for recipe, settings in RECIPES.items():
-            tell(f"{recipe} on {name}")
-            runs.append(_run(recipe, pair, settings, seed, on_event))
+        for recipe, split, settings in RECIPES:
+            tell(f"{recipe} on {name}" + (f", {split}" if split != "next-item" else ""))
+            runs.append(_run(recipe, split, pair, settings, seed, on_event))
     return runs
 
 
-def _run(recipe: str, pair: DomainPair, settings: dict[str, Any], seed: int, on_event: OnEvent) -> Run:
-    name = f"{pair.name}-{recipe}"
+def _run(recipe: str, split: str, pair: DomainPair, settings: dict[str, Any], seed: int, on_event: OnEvent) -> Run:
+    name = f"{pair.name}-{recipe}" + ("-cold" if split == COLD else "")
     folder = paths.runs() / name
     if folder.is_dir():
         run = open_run(name)
         if run.finished and run.config()["dataset_hash"] == pair.meta["hash"]:
             return run
         _set_aside(folder)
-    return train(recipe, pair.name, settings, seed=seed, name=name, on_event=on_event)
+    return train(recipe, pair.name, settings, seed, split, name=name, on_event=on_event)
 
 
 def _set_aside(folder: Path) -> None:

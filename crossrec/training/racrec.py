@@ -91,8 +91,8 @@ class RACRecRecipeConfig(LoopConfig, RACRecConfig):
     align: float = 0.0
     """Weight of |sh_s - sh_t|^2 for people who have both."""
     leaky_item_vectors: bool = False
-    """Lets an item's vector hold every review, the one whose stars are to be told too: a leak, on purpose, to show what
-    it does to AUC and RMSE. Never a result."""
+    """Makes an item's vector of the very review whose stars are to be told, as happens in data where most items have
+    one review: a leak, on purpose, to show what it does to AUC and RMSE. Never a result."""
 
     def __post_init__(self) -> None:
         LoopConfig.__post_init__(self)

@@ -26,8 +26,9 @@ class ItemReviews:
             pair: opened with vectors.
             split: whose training part may be read.
             which: "source" or "target".
-            leaky: reads every review, hidden ones, later ones and the own one too: the fault that this class exists to
-                avoid, to show what it does.
+            leaky: the fault that this class exists to avoid, to show what it does. An event then sees the very review
+                whose stars are to be told, and no other, as in data where most items have a single review; and the
+                catalogue holds hidden reviews too.
         """
         self.pair, self.which, self.leaky = pair, which, leaky
         domain = pair.domain(which)
@@ -46,20 +47,20 @@ class ItemReviews:
     def before(self, events: Ints) -> Reviews:
         """(Q, 1+K) the title and the newest reviews of each event's item by others, strictly before it.
 
-        Of all its reviews where leaky. What others wrote comes without their stars.
+        Where leaky, of the event's own review. What is written about an item comes without its stars.
         """
         items = self.pair.domain(self.which).items[events].astype(np.int64)
         return self._read(items, *self.events_before(events))
 
     def events_before(self, events: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """(Q, K) the events whose reviews `before` reads, and where there are any."""
+        if self.leaky:
+            return events[:, None], np.ones((len(events), 1), bool)
         items = self.pair.domain(self.which).items[events].astype(np.int64)
-        starts, ends = self.starts[items], self.ends[items]
-        if not self.leaky:
-            rank = np.searchsorted(self.instants, self.when[events])
-            # Strictly before in time leaves out the event itself, and whatever came in the same instant.
-            ends = np.searchsorted(self.keys, items * (len(self.instants) + 1) + rank)
-        return self._window(starts, ends)
+        rank = np.searchsorted(self.instants, self.when[events])
+        # Strictly before in time leaves out the event itself, and whatever came in the same instant.
+        ends = np.searchsorted(self.keys, items * (len(self.instants) + 1) + rank)
+        return self._window(self.starts[items], ends)
 
     def catalogue(self, items: Ints | None = None) -> Reviews:
         """(I+1, 1+K) the title and the newest readable reviews of every item; row 0, padding, has none.

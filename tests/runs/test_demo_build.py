@@ -21,7 +21,12 @@ def small(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_settings: dict[str, 
         return DemoConfig(**sizes, **changes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(demo, "DemoConfig", config)
-    monkeypatch.setattr(demo, "RECIPES", {name: (tiny_settings if "sasrec" in name else {}) for name in demo.RECIPES})
+    def settings(recipe: str) -> dict[str, Any]:
+        if recipe in ("racrec", "content"):
+            return {"encoder": "static"} | ({"epochs": 1} if recipe == "racrec" else {})
+        return tiny_settings if "sasrec" in recipe else {}
+
+    monkeypatch.setattr(demo, "RECIPES", [(recipe, split, settings(recipe)) for recipe, split, _ in demo.RECIPES])
     return home
 
 
@@ -33,9 +38,10 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     events: list[dict[str, Any]] = []
     first = demo.build(on_event=events.append)
     steps = [event for event in events if event["event"] == "demo"]
-    assert [e["step"] for e in steps] == list(range(1, 13))
-    assert {e["steps"] for e in steps} == {12}
-    assert [run.name for run in first] == [f"{world}-{recipe}" for world in demo.WORLDS for recipe in demo.RECIPES]
+    assert [e["step"] for e in steps] == list(range(1, 25))
+    assert {e["steps"] for e in steps} == {24}
+    names = [f"{recipe}{'-cold' if split.startswith('cold') else ''}" for recipe, split, _ in demo.RECIPES]
+    assert [run.name for run in first] == [f"{world}-{name}" for world in demo.WORLDS for name in names]
     assert all(run.finished for run in first)
     strengths = [DomainPair.open(name).meta["origin"]["transfer_strength"] for name in demo.WORLDS]
     assert strengths == [1.0, 0.0]
@@ -61,7 +67,7 @@ def test_what_is_missing_or_unfinished_is_made_again(small: Path) -> None:
     kept = {path: t for path, t in before.items() if "runs/demo-popularity/" not in path}
     after = stamps(small)
     assert {path: after[path] for path in kept} == kept
-    assert len(list_runs()) == 11
+    assert len(list_runs()) == 23
 
 
 def test_a_dataset_of_that_name_that_is_not_the_demos_is_left_alone(small: Path) -> None:

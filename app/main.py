@@ -41,6 +41,15 @@ pages = {
             help="Did transfer help, and whom? Paired differences with intervals, groups, and how it was measured.",
         ),
     ],
+    "Try": [
+        st.Page(
+            PAGES / "recommend.py",
+            title="Recommend",
+            icon=":material/recommend:",
+            url_path="recommend",
+            help="What would this person like? Write reviews, name a user or pick items; see why, and what if.",
+        ),
+    ],
 }
 
 st.logo(str(ICON), size="large")

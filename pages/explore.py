@@ -1,5 +1,7 @@
 """Can these domains help each other? Sizes, overlap, activity, one person's path, the reviews, the leak report."""
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
@@ -8,6 +10,7 @@ from app.ui.errors import as_sentence, capital, plain
 from crossrec.data import explore
 from crossrec.data.pair import DomainPair
 
+PAGES = Path(__file__).resolve().parent
 TABS = ("The two domains", "One person", "Reviews", "Is the test fair?")
 
 
@@ -113,6 +116,12 @@ def one_person(name: str, pair: DomainPair, examples: list[str]) -> None:
             key="exp_path_table",
             alt=f"Every event of {user}",
             column_config=domains.event_columns(),
+        )
+        st.page_link(
+            PAGES / "recommend.py",
+            label="What would this person like?",
+            icon=":material/recommend:",
+            query_params={"data": name, "rec_user": user},
         )
 
 

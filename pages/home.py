@@ -73,6 +73,12 @@ def next_steps(dataset: str, trained: bool) -> None:
             st.page_link(
                 PAGES / "compare.py", label="See whom transfer helped", icon=":material/balance:", query_params=link
             )
+            st.page_link(
+                PAGES / "recommend.py",
+                label="Try it: what would this person like?",
+                icon=":material/recommend:",
+                query_params=link,
+            )
 
 
 def is_demo(meta: dict) -> bool:

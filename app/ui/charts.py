@@ -222,6 +222,46 @@ def learning(frame: pd.DataFrame, y: str) -> alt.LayerChart:
     return alt.layer(base.mark_line(strokeWidth=2.2), kept).properties(height=TALL)
 
 
+def contributions(frame: pd.DataFrame) -> alt.LayerChart:
+    """What each piece of evidence does for an item; a bar that speaks against it is hollow, with a triangle.
+
+    Args:
+        frame: label, which, domain, contribution, without, speaks; in order.
+    """
+    low, high = min(0.0, frame["contribution"].min()), max(0.0, frame["contribution"].max())
+    named = frame.drop_duplicates("domain")
+    colours = alt.Scale(domain=list(named["domain"]), range=[theme.DOMAIN[which] for which in named["which"]])
+    against = alt.datum.contribution < 0
+    base = alt.Chart(frame).encode(
+        x=alt.X(
+            "contribution:Q",
+            title="What the score loses without it",
+            scale=alt.Scale(domain=[low, high or 1.0], nice=False),
+            axis=alt.Axis(format="+.2~g", tickCount=3, labelFlush=True),
+        ),
+        y=alt.Y(
+            "label:N", sort=list(frame["label"]), title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False)
+        ),
+        tooltip=[
+            alt.Tooltip("label:N", title=" "),
+            alt.Tooltip("domain:N", title="Domain"),
+            alt.Tooltip("speaks:N", title="Speaks"),
+            alt.Tooltip("contribution:Q", title="Score", format="+.3f"),
+            alt.Tooltip("without:N", title="Without it"),
+        ],
+    )
+    bar = base.mark_bar(size=14, strokeWidth=1.6).encode(
+        fill=alt.Fill(
+            "domain:N", scale=colours, legend=alt.Legend(title=None, orient="top") if len(named) > 1 else None
+        ),
+        stroke=alt.Stroke("domain:N", scale=colours, legend=None),
+        fillOpacity=alt.condition(against, alt.value(0.1), alt.value(1)),
+    )
+    mark = base.mark_point(shape="triangle-down", filled=True, size=70, opacity=1, color=theme.MUTED)
+    zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=theme.MUTED).encode(x="x:Q")
+    return alt.layer(bar, zero, mark.transform_filter(against)).properties(height=28 * len(frame) + 60)
+
+
 def _domains(frame: pd.DataFrame, legend: bool = True) -> alt.Color:
     """The colours of the domains that are in the frame, by their labels."""
     named = frame.drop_duplicates("domain")

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from crossrec.config import require
 from crossrec.data.histories import Histories, Reviews
 
-SCALE = 5.0
+SCALE = 2.0
 """Stars reach a model as (stars - usual) / SCALE, so that they are small numbers around 0."""
 
 
@@ -40,8 +40,8 @@ class RACRecConfig:
     context: bool = True
     """Whether a review of a known item is read together with what the training part says of that item: a single review
     is often about nothing. One of an unknown item, such as a pasted one, is read alone."""
-    dropout: float = 0.3
-    """Of review vectors' dimensions, of co-attention, and of tastes."""
+    dropout: float = 0.4
+    """Of the dimensions of what is read of people and items, and of co-attention. System B: 0.3."""
 
     def __post_init__(self) -> None:
         require(self.mode in ("corrected", "classic"), f"mode ({self.mode!r}) must be 'corrected' or 'classic'")

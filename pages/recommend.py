@@ -10,7 +10,7 @@ from crossrec.recommend.person import Person
 from crossrec.recommend.recommender import Answer
 
 NONE = "none"
-ROW = 36  # px, of the table of evidence
+ROW = 35  # px, of the table of evidence
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ def choose_models(known: dict[str, str], usual: dict[str, str]) -> list[str]:
         index=list(known).index(usual["rec_a"]),
         format_func=known.__getitem__,
         key="rec_a",
-        width="stretch",
+        width=220,
         persist_state="session",
         help="Every finished run that recommends in the target domain.",
     )
@@ -39,7 +39,7 @@ def choose_models(known: dict[str, str], usual: dict[str, str]) -> list[str]:
         index=others.index(usual["rec_b"]) if usual["rec_b"] in others else 0,
         format_func=lambda name: known.get(name, "No other model"),
         key="rec_b",
-        width="stretch",
+        width=220,
         persist_state="session",
         help="Answers for the same person, so that the two lists can be compared.",
     )
@@ -60,7 +60,7 @@ def what_if(run: str, title: str, answer: Answer, person: Person, fallback: bool
             key=f"rec_what_{answers.mark(run, person)}_{st.session_state.get('rec_what_resets', 0)}",
             hide_index=True,
             width="stretch",
-            height=min(10, len(frame) + 1) * ROW,
+            height=min(10, len(frame) + 1) * ROW + 3,
             disabled=["what", "kind"],
             alt="Pieces of evidence, each of which can be left out or given other stars",
             column_config={
@@ -151,8 +151,12 @@ with tabs[2]:
     picked = person_form.pick_items(chosen[0])
 whole = people.write_link(usual)
 
-person = Person(user, people.reviews()[0], **picked)
-fallback = False
+try:
+    person, fallback = Person(user, people.reviews()[0], **picked), False
+except CrossrecError as error:
+    with said:
+        say(error)
+    st.stop()
 if user is None and not person.told:
     with said:
         cards.answer(answers.invitation(source, target, not meta["counts"]["source_events"]), "unknown")

@@ -22,10 +22,10 @@ def reasons(side: int, found: Explanation, source: str) -> None:
             key=f"rec_bars_{side}",
             alt=f"What each piece of evidence does for the item. {answers.why(found)}",
         )
-    for quote in found.quotes:
-        stars = "" if quote.stars is None else f"**{quote.stars:g} of 5 stars** · "
-        near = "" if quote.cosine is None else f" · similarity {quote.cosine:.2f} to what is known"
-        st.caption(f":material/format_quote: {stars}{plain(quote.text)}{near}")
+    if found.quotes:
+        st.markdown("**What others said of it**")
+    for lead, text in answers.quotes(found):
+        st.caption(f":material/format_quote: {plain(text)}" + (f"  \n*{plain(lead)}*" if lead else ""))
     for note in found.notes:
         st.caption(plain(note))
 

@@ -183,6 +183,18 @@ def why(found: Explanation) -> str:
     return f"{words}; without that it would be in place {top.rank_without:,}."
 
 
+def quotes(found: Explanation) -> list[tuple[str, str]]:
+    """What others said of the item: a lead with stars and the nearest piece of evidence, and the text."""
+    known = {one.index: one.evidence for one in found.contributions}
+    out = []
+    for one in found.quotes:
+        words = [] if one.stars is None else [f"{one.stars:g} of 5 stars"]
+        if one.nearest in known and one.cosine is not None:
+            words.append(f"nearest to {label(known[one.nearest], 34)} (similarity {one.cosine:.2f})")
+        out.append((", ".join(words), one.text))
+    return out
+
+
 def gate(share: float, source: str) -> str:
     """How far a transfer model lets the source in, in words."""
     steps = (

@@ -235,9 +235,9 @@ def contributions(frame: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(frame).encode(
         x=alt.X(
             "contribution:Q",
-            title="What the score loses without it",
+            title="Score lost without it",
             scale=alt.Scale(domain=[low, high or 1.0], nice=False),
-            axis=alt.Axis(format="+.2~g", tickCount=3, labelFlush=True),
+            axis=alt.Axis(format="~g", tickCount=3, labelFlush=True),
         ),
         y=alt.Y(
             "label:N", sort=list(frame["label"]), title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False)

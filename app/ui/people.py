@@ -5,8 +5,9 @@ somebody else wrote it: when a session begins, on coming from another page, and 
 """
 
 import re
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import streamlit as st
@@ -26,6 +27,8 @@ LINKED_ITEMS = 30
 ENTERED = ("rec_a", "rec_b", "rec_pick", "rec_have")
 """Keys of widgets that the page itself writes into the address."""
 ALL_THE_SAME = "Answer all the same: by what else is told or, where nothing is, by what most people take"
+LAG = 5.0
+"""Seconds in which a browser may still send the address from before it was written."""
 Example = tuple[str, str, int | None]
 """A label, a review and its stars."""
 DEMO_EXAMPLES: tuple[Example, ...] = (
@@ -50,6 +53,17 @@ DEMO_EXAMPLES: tuple[Example, ...] = (
     ("Dirty politics", "Ministers, bribes and a stolen file. Angry, cold, and it does not let you go.", 4),
     ("A heist, disliked", "Yet another gang cracks yet another vault. Frantic and hollow; I was bored stiff.", 1),
 )
+
+
+class Wrote(NamedTuple):
+    """What the page wrote into the address, and when."""
+
+    address: dict[str, list[str]]
+    entered: tuple[Any, ...]
+    before: dict[str, list[str]]
+    """What was there."""
+    lag: float
+    """Until when that may still come, by the monotonic clock."""
 
 
 # --- examples --------------------------------------------------------------------------------------------------------
@@ -171,7 +185,9 @@ def read_link(page: str) -> None:
     if wrote is None or st.session_state.get("data_before", ("", ""))[1] != page:
         if not any(here.values()) and "rec_user" not in st.query_params:
             return  # what was entered before is still there
-    elif here == wrote[0] or _entered() != wrote[1]:
+    elif (
+        here == wrote.address or _entered() != wrote.entered or (here == wrote.before and time.monotonic() < wrote.lag)
+    ):
         return
     stars = [int(one) if one in ("1", "2", "3", "4", "5") else None for one in here["rec_stars"]]
     texts = [text[:LONGEST_LINKED] for text in here["rec_review"][:LINKED]]
@@ -198,13 +214,14 @@ def write_link(usual: dict[str, str]) -> bool:
             wanted[key], picked = value[:LINKED_ITEMS], max(picked, len(value))
         elif value is not None and value != usual[key]:
             wanted[key] = [value]
-    for key, values in wanted.items():
-        if st.query_params.get_all(key) != values:
-            if values:
-                st.query_params[key] = values
-            else:
-                del st.query_params[key]
-    st.session_state["rec_wrote"] = (wanted, _entered())
+    before = _address()
+    if wanted != before:
+        st.query_params.update(wanted)  # at once: each change of the address is a step of the browser's history
+        st.session_state["rec_wrote"] = Wrote(wanted, _entered(), before, time.monotonic() + LAG)
+    elif "rec_wrote" in st.session_state:
+        st.session_state["rec_wrote"] = st.session_state["rec_wrote"]._replace(address=wanted, entered=_entered())
+    else:
+        st.session_state["rec_wrote"] = Wrote(wanted, _entered(), before, 0.0)
     return len(short) == len(told) and picked <= LINKED_ITEMS
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from crossrec.data.demo import DemoConfig
 from crossrec.evaluation.statistics import Interval
+from crossrec.recommend.person import Person, Review
+from crossrec.recommend.recommender import RunRecommender
 from crossrec.runs.compare import compare_runs
 from crossrec.runs.demo import COLD, SETTINGS, WORLDS, make_world
 from crossrec.runs.execute import train
@@ -50,7 +52,29 @@ def test_the_review_model_beats_the_plain_ones_where_taste_is_shared_and_only_th
         assert best is not None
         assert reached is not None
         assert reached.value.high < best.value.low
+        if strength == 1.0:
+            check_themes(RunRecommender(runs[1]))
     assert ranking[1.0].low > 0
     assert stars[1.0].high < 0
     assert not ranking[0.0].positive
     assert not stars[0.0].negative
+
+
+SAID = {
+    "Dark jazz": "The slow, rain-soaked alleys and the saxophone at midnight: a detective, cigarette smoke, regret.",
+    "Space ambient": "A lonely astronaut drifts between dead moons while the radio goes silent. Weightless and hypnotic.",
+    "Nordic minimal": "Snow, silence and a cabin on a frozen lake. Cold, solitary and beautiful.",
+}
+"""What a stranger might write about a film, and the albums of the same theme, which never names itself in a review."""
+
+
+def check_themes(model: RunRecommender) -> None:
+    """Praise brings the theme, blame takes it away, and nobody's usual list is full of it."""
+
+    def share(theme: str, *reviews: Review) -> int:
+        return sum(item.category == theme for item in model.ask(Person(reviews=reviews)).items)
+
+    for theme, text in SAID.items():
+        praised, usual, blamed = share(theme, Review(text, 5)), share(theme), share(theme, Review(text, 1))
+        assert praised >= 5, f"{theme}: {praised} of 10"
+        assert praised > max(usual, blamed), f"{theme}: {praised} praised, {usual} without a word, {blamed} blamed"

@@ -205,10 +205,10 @@ def test_stars_turn_praise_into_blame() -> None:
 def test_stars_that_were_not_given_say_nothing() -> None:
     vectors = np.ones((1, 3, 2), np.float32)
     reviews = Reviews(vectors, np.ones((1, 3), bool), np.array([[5, np.nan, 2]], np.float32))
-    assert as_side(reviews, np.array([4.0, 9.0])).stars.tolist() == [pytest.approx([0.2, 0.0, -0.4])]
+    assert as_side(reviews, np.array([4.0, 9.0])).stars.tolist() == [pytest.approx([1 / SCALE, 0.0, -2 / SCALE])]
     assert as_side(reviews).stars.tolist() == [[0, 0, 0]]
     about = Reviews(vectors, reviews.mask, reviews.stars, np.array([[1, 1, 0]]))
-    assert as_side(about, np.array([4.0, 4.5])).stars.tolist() == [pytest.approx([0.1, 0.0, -0.4])]
+    assert as_side(about, np.array([4.0, 4.5])).stars.tolist() == [pytest.approx([0.5 / SCALE, 0.0, -2 / SCALE])]
 
 
 def test_all_stars_are_the_stars_one_by_one() -> None:

@@ -62,7 +62,7 @@ def test_the_review_model_beats_the_plain_ones_where_taste_is_shared_and_only_th
 
 SAID = {
     "Dark jazz": "The slow, rain-soaked alleys and the saxophone at midnight: a detective, cigarette smoke, regret.",
-    "Space ambient": "A lonely astronaut drifts between dead moons while the radio goes silent. Weightless and hypnotic.",
+    "Space ambient": "A lonely astronaut drifts between dead moons while the radio goes silent. Weightless.",
     "Nordic minimal": "Snow, silence and a cabin on a frozen lake. Cold, solitary and beautiful.",
 }
 """What a stranger might write about a film, and the albums of the same theme, which never names itself in a review."""

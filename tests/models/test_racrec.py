@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crossrec.data.histories import Histories, Reviews
-from crossrec.models.racrec import RACRec, RACRecConfig, Side, as_side, context_of, habits
+from crossrec.models.racrec import SCALE, RACRec, RACRecConfig, Side, as_side, context_of, habits
 from crossrec.models.taste_losses import (
     CLASSIC_WEIGHTS,
     domain_nll,

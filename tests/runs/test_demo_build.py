@@ -21,6 +21,7 @@ def small(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_settings: dict[str, 
         return DemoConfig(**sizes, **changes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(demo, "DemoConfig", config)
+
     def settings(recipe: str) -> dict[str, Any]:
         if recipe in ("racrec", "content"):
             return {"encoder": "static"} | ({"epochs": 1} if recipe == "racrec" else {})

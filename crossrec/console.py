@@ -194,9 +194,8 @@ def show_ratings(rows: Sequence[Any], title: str = "\nStars of hidden events") -
 
 def show_cold(result: Any) -> None:
     """Prints a `runs.coldstart.ColdResult`: its sentences, and one table."""
-    for sentence in (result.headline, result.stars):
-        if sentence:
-            console.print(sentence, style="bold")
+    for sentence in result.sentences:
+        console.print(sentence, style="bold")
     stars = {row.run: row for row in result.ratings if row.run}
     first, rows = result.sides[0], []
     for side in result.sides:

@@ -1,6 +1,6 @@
 """Finished runs side by side: which belong together, what they say, and the verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from crossrec.training.loop import OnEvent
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
 SIMPLE = ("popularity", "linear-map")
+ORACLE = "oracle"
+"""Stands for a run's name where the oracle is a side."""
 COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr")
 """What is trained for people whom the target domain does not know, where it is missing."""
 
@@ -72,10 +74,8 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
     """
     configs, sides = sides_of(chosen)
     pair = DomainPair.open(configs[0]["dataset"])
-    best = oracle(pair) if with_oracle and configs[0]["domain"] == "target" else None
-    if best is not None and pair.meta["hash"] == configs[0]["dataset_hash"]:
-        split = open_split(pair, configs[0]["split"]["kind"], configs[0]["split"]["seed"])
-        sides.append(Side("oracle", "Oracle (knows the truth)", evaluate(best, pair, split).table))
+    if with_oracle and (best := oracle_side(pair, configs[0])):
+        sides.append(best)
     recipes = {run.name: config["recipe"] for run, config in zip(chosen, configs, strict=True)}
     transfer = next((name for name, recipe in recipes.items() if recipe == TRANSFER), None)
     comparison = compare(sides, champion=transfer)
@@ -90,6 +90,15 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
             pair.target.label,
         )
     return Result(pair.name, sides, comparison, answer, rating_rows(chosen, sides))
+
+
+def oracle_side(pair: DomainPair, config: Mapping[str, Any]) -> Side | None:
+    """The best that any recommender could do on the questions of a run; None where the truth is not known."""
+    best = oracle(pair) if config["domain"] == "target" and config["dataset_hash"] == pair.meta["hash"] else None
+    if best is None:
+        return None
+    split = open_split(pair, config["split"]["kind"], config["split"]["seed"])
+    return Side(ORACLE, "Oracle (knows the truth)", evaluate(best, pair, split).table)
 
 
 def sides_of(chosen: Sequence[Run]) -> tuple[list[dict[str, Any]], list[Side]]:

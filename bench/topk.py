@@ -1,9 +1,10 @@
 """How long one answer takes: from a person's vectors to ten titles, in catalogues of real size.
 
     python bench/topk.py                        70,511 items of width 64 and of width 384
+    python bench/topk.py --review-model         five pasted reviews, from their words to ten titles
     python bench/topk.py --faiss 10000 100000   exact products beside a FAISS index, with the share that it finds
 
-Items, vectors and people are drawn at random. One person at a time, one thread, medians of `--repeats`.
+Items, vectors and people are drawn at random. One person at a time, medians of `--repeats`.
 """
 
 import argparse
@@ -22,11 +23,16 @@ from safetensors.numpy import save_file
 from crossrec import paths
 from crossrec.data.folder import ITEMS
 from crossrec.data.histories import Histories
+from crossrec.models.biases import Biases
+from crossrec.models.racrec import RACRec, RACRecConfig
+from crossrec.models.racrec_recommender import RACRecRecommender, Reading
 from crossrec.models.recommender import Recommender
 from crossrec.recommend.evidence import Evidence, Piece
+from crossrec.recommend.person import Person, Review
 from crossrec.recommend.recommender import Asked, RunRecommender
 from crossrec.runs import neighbours
 from crossrec.runs.catalog import unit
+from crossrec.text.whiten import Whitening
 
 
 class Products(Recommender):
@@ -64,8 +70,9 @@ def vectors_of(items: int, width: int) -> np.ndarray:
     return out
 
 
-def write(folder: Path, vectors: np.ndarray) -> None:
+def write(folder: Path, vectors: np.ndarray, model: Recommender | None = None) -> None:
     """A folder that looks like an export, of one domain in both places."""
+    model = model or Products(vectors.astype(np.float32))
     items = len(vectors) - 1
     number = np.arange(1, items + 1)
     columns = {
@@ -89,8 +96,10 @@ def write(folder: Path, vectors: np.ndarray) -> None:
         catalog / "vectors.safetensors",
     )
     about = {which: {"label": which, "items": items, "scale": 1.0} for which in ("source", "target")}
-    paths.write_json(catalog / "catalog.json", {"format": 1, "dataset": "d", "encoder": "static", "domains": about})
-    Products(vectors.astype(np.float32)).save(recommender)
+    paths.write_json(
+        catalog / "catalog.json", {"format": 1, "dataset": "d", "encoder": model.encoder or "static", "domains": about}
+    )
+    model.save(recommender)
     names = {"run": "r", "title": "t", "recipe": "r", "dataset": "d", "dataset_hash": "", "domain": "target"}
     paths.write_json(folder / "export.json", names)
 
@@ -131,6 +140,41 @@ def answers(items: int, width: int, repeats: int) -> None:
         )
 
 
+REVIEWS = (
+    "I saw it twice in one week, number {i}. The rain never stops, nobody tells the truth, and the saxophone stays.",
+    "Funny in places, number {i}, although the jokes about the neighbour wear thin well before the end of it.",
+    "A quiet one for winter evenings, number {i}. Snow, a stove, letters that nobody answers. I was moved by it.",
+    "Too long by half, number {i}, and the chase through the harbour has been done better by others many times.",
+    "The best thing I have come across this year, number {i}: honest people, plain words, and a fair on the green.",
+)
+
+
+def review_model(items: int, repeats: int) -> None:
+    rng, width, kept = np.random.default_rng(3), 384, 64
+    vectors = vectors_of(items, width)
+    whitening = Whitening.fit(vectors[1:20_001].astype(np.float32), kept)
+    model = RACRec(RACRecConfig(), kept, items, 4.0, 0.3, counts=rng.integers(1, 99, items + 1))
+    expected = np.full(items + 1, 4, np.float32)
+    biases = Biases(4.0, np.zeros(items + 1, np.float32), 5.0)
+    seen = np.concatenate([whitening(vectors[i : i + 65_536].astype(np.float32)) for i in range(0, items + 1, 65_536)])
+    context = (seen, seen)
+    made = RACRecRecommender(model, whitening, 8 * seen, Reading("minilm", True), (expected, expected), biases, context)
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name) / "export", vectors, made)
+        recommender = RunRecommender(Path(name) / "export")
+
+        def person(i: int) -> Person:
+            return Person(reviews=tuple(Review(text.format(i=i), 5 - i % 5) for text in REVIEWS))
+
+        asked = recommender.asked(person(repeats + 1))
+        told = median_ms(lambda i: recommender.ask(person(i)), repeats)
+        answered = median_ms(lambda i: recommender.answer(asked), repeats)
+        print(
+            f"{items:>9,} items, review model: from vectors to 10 titles {answered:6.1f} ms"
+            f"   with five new reviews encoded {told:6.1f} ms"
+        )
+
+
 def faiss(items: int, width: int, repeats: int) -> None:
     vectors = vectors_of(items, width)
     known = vectors.any(axis=1)
@@ -165,8 +209,13 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 384])
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--faiss", type=int, nargs="+", metavar="ITEMS", help="sizes to compare with an index")
+    parser.add_argument("--review-model", action="store_true", help="RACRec and MiniLM instead of plain products")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
+    if options.review_model:
+        review_model(options.items, options.repeats)
+        return
     for width in options.widths:
         if options.faiss:
             for items in options.faiss:

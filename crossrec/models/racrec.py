@@ -282,21 +282,16 @@ class RACRec(nn.Module):
             return meeting
         return self.mean + self.item_bias[number] + person + meeting / product.shape[-1] ** 0.5
 
-    def all_stars(self, query: Tensor, items: Tensor) -> Tensor:
-        """(B, I+1) ratings of every item from their vectors (I+1, C), see `item_vector`.
-
-        Without b_u, which is the same for every item of a person's.
-        """
-        product = self.product(items)
-        meeting = query @ product.T
+    def all_stars(self, query: Tensor, products: Tensor) -> Tensor:
+        """(B, I+1) ratings of every item from p (I+1, 2D), without b_u, which is the same for all of a person's."""
+        meeting = query @ products.T
         if self.config.classic:
             return meeting
-        return self.mean + self.item_bias + meeting / product.shape[-1] ** 0.5
+        return self.mean + self.item_bias + meeting / products.shape[-1] ** 0.5
 
-    def ranking(self, query: Tensor, items: Tensor, number: Tensor | None = None) -> Tensor:
-        """(B, N) logits of a choice among items with vectors (N, C), 1..I `number` (N,) or the whole catalogue."""
-        popularity = self.popularity if number is None else self.popularity[number]
-        return query @ self.product(items).T + popularity
+    def ranking(self, query: Tensor, products: Tensor, number: Tensor | None = None) -> Tensor:
+        """(B, N) logits of a choice among items with p (N, 2D): 1..I `number` (N,), or the whole catalogue."""
+        return query @ products.T + (self.popularity if number is None else self.popularity[number])
 
 
 def _best(match: Tensor, present: Tensor) -> Tensor:

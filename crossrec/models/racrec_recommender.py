@@ -61,6 +61,8 @@ class RACRecRecommender(Recommender):
         self.encoder, self.most_reviews = about.encoder, about.most_reviews
         self.expected, self.biases, self.context = expected, biases, context
         self.items = torch.from_numpy(np.ascontiguousarray(items))
+        self.products: torch.Tensor | None = None
+        """(I+1, 2D) p of every item, where the weights do not change any more."""
         self.n_items = len(items) - 1
         if self.reading.ranks and biases is None:
             self.rates = False  # it never saw a star
@@ -69,8 +71,9 @@ class RACRecRecommender(Recommender):
     def score(self, histories: Histories) -> Floats:
         self.model.eval()
         source, target = self.sides(histories)
-        query, items = self.model.tastes(source, target).query, self.items.to(source.vectors.device)
-        scores = self.model.ranking(query, items) if self.reading.ranks else self.model.all_stars(query, items)
+        query = self.model.tastes(source, target).query
+        products = self.products if self.products is not None else self.model.product(self.items.to(query.device))
+        scores = self.model.ranking(query, products) if self.reading.ranks else self.model.all_stars(query, products)
         scores[:, 0] = -torch.inf
         return scores.float().cpu().numpy()
 
@@ -139,7 +142,7 @@ class RACRecRecommender(Recommender):
         items, whitening = arrays["items"], part("whitening.")
         context, expected = part("context."), part("expected.")
         model = RACRec(RACRecConfig(**about["config"]), items.shape[1], about["n_items"])
-        return cls(
+        made = cls(
             with_weights(model, part("model.")),
             Whitening.from_state(whitening) if whitening else None,
             items,
@@ -148,3 +151,6 @@ class RACRecRecommender(Recommender):
             Biases.from_state(about["biases"], part("biases.")) if "biases" in about else None,
             (context["source"], context["target"]) if context else None,
         )
+        with torch.inference_mode():
+            made.products = made.model.product(made.items)
+        return made

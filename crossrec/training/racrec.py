@@ -225,11 +225,11 @@ class RACRecLoss:
             return query.new_zeros(())
         query, number = query[liked], rows.number[liked]
         if len(self.items) - 1 <= MOST_SCORED:
-            logits = model.ranking(query, self.items)
+            logits = model.ranking(query, model.product(self.items))
             logits = logits.index_fill(1, torch.zeros(1, dtype=torch.long), -torch.inf)
         else:
             drawn = torch.randint(1, len(self.items), (MOST_SCORED,))
-            logits = model.ranking(query, self.items[drawn], drawn)
+            logits = model.ranking(query, model.product(self.items[drawn]), drawn)
             # A drawn item that is the row's own is not told from itself.
             logits = logits.masked_fill(drawn == number[:, None], -torch.inf)
         own = model.item_vector(Side(*(part[liked] for part in rows.liked)))

@@ -215,7 +215,7 @@ def test_all_stars_are_the_stars_one_by_one() -> None:
     made = model(stars=True)
     items, zero = torch.randn(4, 2), torch.zeros(1)
     source, target = side(USER, [[1, 1]], [[0.2, 0.1]]), NOTHING
-    every = made.all_stars(made.tastes(source, target).query, items * made.scale)
+    every = made.all_stars(made.tastes(source, target).query, made.product(items * made.scale))
     for number in range(4):
         one = made(source, target, side([[items[number].tolist()]], [[1]]), torch.tensor([number]), zero, zero)[0]
         torch.testing.assert_close(every[:, number], one)

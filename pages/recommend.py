@@ -32,7 +32,7 @@ def choose_models(known: dict[str, str], usual: dict[str, str]) -> list[str]:
     )
     others = [NONE, *(name for name in known if name != first)]
     if st.session_state.get("rec_b", usual["rec_b"]) not in others:
-        st.session_state["rec_b"] = usual["rec_a"] if usual["rec_a"] in others else NONE
+        st.session_state["rec_b"] = next((name for name in usual.values() if name in others), NONE)
     second = st.selectbox(
         "Beside it",
         others,
@@ -62,6 +62,7 @@ def what_if(run: str, title: str, answer: Answer, person: Person, fallback: bool
             width="stretch",
             height=min(10, len(frame) + 1) * ROW + 3,
             disabled=["what", "kind"],
+            placeholder="–",
             alt="Pieces of evidence, each of which can be left out or given other stars",
             column_config={
                 "counts": column.CheckboxColumn("Counts", width=80, pinned=True),
@@ -91,6 +92,7 @@ def what_if(run: str, title: str, answer: Answer, person: Person, fallback: bool
             hide_index=True,
             width="stretch",
             height="content",
+            placeholder="–",
             alt="The list before and after the change",
             column_config={
                 "now": column.NumberColumn("Now", width=50),

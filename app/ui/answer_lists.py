@@ -67,7 +67,7 @@ def side_by_side(
     if len(found) == 2:
         both, words = answers.shared(*found.values())
         st.markdown(f":material/join_inner: {plain(words)}")
-    for side, (place, (run, answer)) in enumerate(zip(st.columns(2, gap="large"), found.items(), strict=False)):
+    for side, (place, (run, answer)) in enumerate(zip(st.columns(len(found), gap="large"), found.items(), strict=True)):
         with place:
             st.subheader(plain(titles[run]), anchor=False)
             badge = answers.badge(answer.basis, source, target)

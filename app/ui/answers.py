@@ -327,7 +327,7 @@ def body(run: str, person: Person) -> str:
     for key in ("source_items", "target_items"):
         if getattr(person, key):
             sent[key] = list(getattr(person, key))
-    return json.dumps(sent | {"k": K}, indent=1, ensure_ascii=False)
+    return json.dumps(sent | {"k": K}, indent=2, ensure_ascii=False)
 
 
 def _option(option: str, value: str) -> str:

@@ -3,17 +3,27 @@
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from app.ui import theme
 
 TALL = 260
 """Height in px of a chart with a free vertical axis."""
+SMALL = 150
+"""Height in px of one of many small charts."""
 ROW = 40
 """Height in px of a row of dots."""
 
 
-def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False) -> alt.LayerChart:
+def dots(
+    frame: pd.DataFrame,
+    x: str,
+    rows: list[str],
+    difference: bool = False,
+    zero: bool = True,
+    mark: float | None = None,
+) -> alt.LayerChart:
     """A dot with its 95 % interval in each row; several recipes in a row stand one below the other.
 
     Args:
@@ -21,7 +31,10 @@ def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False)
         x: title of the horizontal axis.
         rows: labels from top to bottom.
         difference: whether 0 means "no difference", and is marked.
+        zero: whether the axis begins at 0; without, where the values are.
+        mark: a value that is marked, such as that of chance.
     """
+    mark = 0.0 if difference else mark
     titles = frame.drop_duplicates("title").set_index("title")["recipe"]
     many = len(titles) > 1 and bool((frame.groupby("label")["title"].count() > 1).any())
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=320) if many else None
@@ -34,9 +47,10 @@ def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False)
     if many:
         encoded["yOffset"] = alt.YOffset("title:N", sort=list(titles.index))
     axis = alt.Axis(format="+.2f" if difference else ".2f", tickCount=5, labelFlush=True)
-    low, high = min(0.0, frame["low"].min()), max(0.0, frame["high"].max())
+    ends = [*frame[["mean", "low", "high"]].to_numpy().ravel(), *([0.0] if zero else []), *([] if mark is None else [mark])]
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     room = (high - low) * 0.04
-    scale = alt.Scale(domain=[low - (room if low < 0 else 0), high + room], nice=False)
+    scale = alt.Scale(domain=[low if zero and low == 0 else low - room, high + room], nice=False, zero=zero)
     number = "+.4f" if difference else ".4f"
     tooltip = [
         alt.Tooltip("label:N", title=" "),
@@ -56,9 +70,9 @@ def dots(frame: pd.DataFrame, x: str, rows: list[str], difference: bool = False)
         tooltip=tooltip,
     )
     layers = [interval, dot]
-    if difference:
-        zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3]).encode(x="x:Q")
-        layers.insert(0, zero)
+    if mark is not None:
+        rule = alt.Chart(pd.DataFrame({"x": [mark]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3]).encode(x="x:Q")
+        layers.insert(0, rule)
     per_row = max(ROW, 22 * (len(titles) if many else 1) + 10)
     return alt.layer(*layers).properties(height=per_row * len(rows) + (70 if many else 40))
 
@@ -220,6 +234,29 @@ def learning(frame: pd.DataFrame, y: str) -> alt.LayerChart:
     )
     kept = base.mark_point(filled=True, size=130, shape="diamond", opacity=1).transform_filter(alt.datum.best)
     return alt.layer(base.mark_line(strokeWidth=2.2), kept).properties(height=TALL)
+
+
+def curve(frame: pd.DataFrame, y: str, recipe: str, mark: float | None = None) -> alt.LayerChart:
+    """One value per epoch, small, on an axis of its own, with the epoch that was kept marked.
+
+    Args:
+        frame: epoch, value, best (bool).
+        y: title of the value, for the tooltip.
+        recipe: whose colour the line has.
+        mark: a value that is marked by a dashed line.
+    """
+    base = alt.Chart(frame).encode(
+        x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=5)),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+        color=alt.value(theme.recipe_colour(recipe)),
+        tooltip=[alt.Tooltip("epoch:Q", title="Epoch"), alt.Tooltip("value:Q", title=y, format=".4f")],
+    )
+    kept = base.mark_point(filled=True, size=110, shape="diamond", opacity=1).transform_filter(alt.datum.best)
+    layers = [base.mark_line(strokeWidth=2.2), kept]
+    if mark is not None:
+        rule = alt.Chart(pd.DataFrame({"value": [mark]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3])
+        layers.insert(0, rule.encode(y="value:Q"))
+    return alt.layer(*layers).properties(height=SMALL)
 
 
 def contributions(frame: pd.DataFrame) -> alt.LayerChart:

@@ -20,6 +20,13 @@ RECIPE = {
     "source-sasrec": SOURCE,
     "popularity": LIGHTER,
     "linear-map": SIMPLE,
+    "user-knn": SIMPLE,
+    "content": LIGHTER,
+    "biases": LIGHTER,
+    "emcdr": TRANSFER,
+    "ptupcdr": TRANSFER,
+    "racrec": REVIEW,
+    "leaky": MUTED,
     "oracle": ORACLE,
 }
 SHAPE = {
@@ -27,13 +34,19 @@ SHAPE = {
     "transfer-sasrec": "circle",
     "popularity": "triangle-down",
     "linear-map": "triangle-up",
+    "user-knn": "triangle-right",
+    "content": "triangle-left",
+    "biases": "triangle-down",
+    "emcdr": "circle",
+    "ptupcdr": "square",
+    "leaky": "triangle-down",
     "oracle": "diamond",
 }
 """Colour is never the only code."""
 
 
 def recipe_colour(recipe: str) -> str:
-    return RECIPE.get(recipe, REVIEW if "rac" in recipe or "review" in recipe else UNIFIED)
+    return RECIPE.get(recipe, UNIFIED)
 
 
 def recipe_shape(recipe: str) -> str:

@@ -15,6 +15,7 @@ from crossrec.runs.demo import make_world  # noqa: E402
 from crossrec.runs.execute import train  # noqa: E402
 
 SMALL = {"users": 120, "source_items": 60, "target_items": 60, "source_events": 1500, "target_events": 1000}
+READS = {"encoder": "static", "components": 8, "taste_dim": 8, "epochs": 3, "batch_size": 64}
 QUICK = {"epochs": 2, "dim": 16, "blocks": 1, "batch_size": 64}
 
 
@@ -34,6 +35,7 @@ def built(tmp_path_factory):
             train(recipe, "demo", name=f"demo-{recipe}")
         for recipe in ("source-sasrec", "target-sasrec", "transfer-sasrec"):
             train(recipe, "demo", QUICK, name=f"demo-{recipe}")
+        train("racrec", "demo", READS, split="cold-user-50", name="demo-racrec")
         make_world("demo-untrained", DemoConfig(**SMALL, seed=1))
         write_tables("single", {"target": table("t", range(30), 3)}, {}, labels=("", "Tools"))
         events = {"source": table("s", range(30), 4), "target": table("t", range(10, 40), 3)}

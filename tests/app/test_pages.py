@@ -42,7 +42,7 @@ def charts(at: AppTest) -> int:
     return len(at.get("vega_lite_chart"))
 
 
-@pytest.mark.parametrize("name", ["home", "explore", "compare"])
+@pytest.mark.parametrize("name", ["home", "explore", "compare", "recommend"])
 def test_without_data_every_page_says_how_to_get_some(empty_home, name):
     at = open_page(name)
     assert "There is no data yet" in words(at)
@@ -71,6 +71,7 @@ def test_home_links_carry_the_dataset(home):
     at = open_page("home", data="demo")
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
     assert links["See who is in both domains"] == links["See whom transfer helped"] == "data=demo"
+    assert links["Try it: what would this person like?"] == "data=demo"
     assert links["Show this one"] == "data=demo-untrained"
 
 
@@ -174,7 +175,7 @@ def test_compare_follows_the_address(home):
 
 def test_compare_lists_only_runs_of_the_target(home):
     at = open_page("compare", data="demo")
-    names = {"demo-popularity", "demo-linear-map", "demo-target-sasrec", "demo-transfer-sasrec"}
+    names = {"demo-popularity", "demo-linear-map", "demo-racrec", "demo-target-sasrec", "demo-transfer-sasrec"}
     assert set(at.selectbox(key="cmp_baseline").options) == names
     assert at.multiselect(key="cmp_runs").value[0] == "demo-transfer-sasrec"
     assert charts(at) == 6

@@ -102,7 +102,6 @@ class RunRecommender:
         about = paths.read_json(folder / ("export.json" if self.run is None else "config.json"))
         self.name, self.title, self.recipe = str(about["run"]), str(about["title"]), str(about["recipe"])
         self.dataset, self.which = str(about["dataset"]), str(about["domain"])
-        self._hash = about["dataset_hash"]
         self.recommender = Recommender.load(folder / "recommender")
         self.catalog = Catalog(folder / "catalog") if self.run is None else open_catalog(self.run, self.recommender)
         self.shelf = self.catalog.shelf(self.which)
@@ -124,12 +123,7 @@ class RunRecommender:
         """
         if self.run is None:
             raise CrossrecError(f"{self.name!r} is an export and has no users: give reviews or items instead of an id.")
-        pair = DomainPair.open(self.dataset)
-        if pair.meta["hash"] != self._hash:
-            raise CrossrecError(
-                f"The dataset {pair.name!r} is not the one that run {self.name!r} was trained on: train again."
-            )
-        return pair
+        return self.run.pair()
 
     def for_user(self, user_id: str, k: int = 10, fallback: bool = False) -> Answer:
         """The k best items that a user of the dataset does not have; as `ask`."""

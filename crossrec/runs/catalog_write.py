@@ -51,12 +51,7 @@ def open_catalog(run: Run, recommender: Recommender) -> Catalog:
     """
     folder = run.folder / "catalog"
     if not (folder / "catalog.json").exists():
-        config = run.config()
-        pair = DomainPair.open(config["dataset"])
-        if pair.meta["hash"] != config["dataset_hash"]:
-            raise CrossrecError(
-                f"The dataset {pair.name!r} is not the one that run {run.name!r} was trained on: train again."
-            )
+        config, pair = run.config(), run.pair()
         split = open_split(pair, config["split"]["kind"], config["split"]["seed"])
         write_run_catalog(run.folder, recommender, pair, split, config["domain"])
     return Catalog(folder)

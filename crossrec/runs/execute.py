@@ -154,11 +154,7 @@ def load(run: Run) -> tuple[Recommender, DomainPair, Split]:
     if not run.finished:
         raise CrossrecError(f"Run {run.name!r} cannot be used: its state is {run.status()['state']!r}.")
     config = run.config()
-    pair = DomainPair.open(config["dataset"])
-    if pair.meta["hash"] != config["dataset_hash"]:
-        raise CrossrecError(
-            f"The dataset {pair.name!r} is not the one that run {run.name!r} was trained on: train again."
-        )
+    pair = run.pair()
     split = open_split(pair, config["split"]["kind"], config["split"]["seed"])
     recommender = Recommender.load(run.recommender)
     if recommender.encoder is not None:

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from crossrec import paths
+from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError, nearest
 
 RECORDED = ("crossrec", "torch", "numpy", "pandas", "accelerate", "duckdb", "scipy")
@@ -42,6 +43,20 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.status()["state"] == "finished"
+
+    def pair(self) -> DomainPair:
+        """The dataset that it was trained on.
+
+        Raises:
+            CrossrecError: the dataset is gone, or has changed since.
+        """
+        config = self.config()
+        pair = DomainPair.open(config["dataset"])
+        if pair.meta["hash"] != config["dataset_hash"]:
+            raise CrossrecError(
+                f"The dataset {pair.name!r} is not the one that run {self.name!r} was trained on: train again."
+            )
+        return pair
 
     def metrics(self) -> dict[str, Any]:
         return paths.read_json(self.folder / "metrics.json")

@@ -129,7 +129,7 @@ people.read_link("recommend")
 st.title("What would this person like?", anchor=False)
 said = st.container()
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    dataset = state.choose_dataset("recommend", "rec_a", "rec_b", "rec_user", "rec_pick", "rec_have", "rec_why")
+    dataset = state.choose_dataset("recommend", "rec_a", "rec_b", "rec_pick", "rec_have", "rec_why")
     meta = load_meta(dataset)
     finished, others = state.runs(dataset)
     titles = models.titles(finished)

@@ -74,6 +74,9 @@ def write_reviews(meta: dict[str, Any], source: str) -> None:
 def name_person(dataset: str, source: str, target: str) -> str | None:
     """The id of a user, known or not."""
     known = people.example_people(dataset)
+    if st.session_state.get("rec_user_of", dataset) != dataset:  # people of other data are unknown here
+        st.session_state["rec_user"] = None
+    st.session_state["rec_user_of"] = dataset
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for example, (n_source, n_target) in list(known.items())[:SHOWN_PEOPLE]:
             st.button(

@@ -35,7 +35,7 @@ def built(tmp_path_factory):
             train(recipe, "demo", name=f"demo-{recipe}")
         for recipe in ("source-sasrec", "target-sasrec", "transfer-sasrec"):
             train(recipe, "demo", QUICK, name=f"demo-{recipe}")
-        train("racrec", "demo", READS, split="cold-user-50", name="demo-racrec")
+        train("racrec", "demo", READS, split_kind="cold-user-50", name="demo-racrec")
         make_world("demo-untrained", DemoConfig(**SMALL, seed=1))
         write_tables("single", {"target": table("t", range(30), 3)}, {}, labels=("", "Tools"))
         events = {"source": table("s", range(30), 4), "target": table("t", range(10, 40), 3)}

@@ -1,13 +1,13 @@
 """Did transfer help, and whom? The verdict, paired differences, groups, and how it was measured."""
 
-import pandas as pd
 import streamlit as st
 
-from app.ui import cards, charts, results, state
-from app.ui.errors import percent, plain
+from app.ui import cards, charts, learning, results, run_cards, splits, state, strangers
+from app.ui.errors import plain
 from crossrec.data.folder import load_meta
 from crossrec.evaluation.protocol import SAMPLED
-from crossrec.runs.compare import BASELINE, TRANSFER, Result, matching_runs, unlike
+from crossrec.runs.coldstart import is_leaky, missing
+from crossrec.runs.compare import Result
 from crossrec.runs.folder import Run
 
 WARNING = (
@@ -17,34 +17,6 @@ WARNING = (
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
-
-
-def choose_runs(dataset: str, finished: list[Run]) -> list[Run]:
-    """The baseline and the runs beside it; by default the ones that belong together."""
-    known = {run.name: run for run in finished}
-    spare = sorted(finished, key=lambda run: run.config()["recipe"] == TRANSFER)[:4]  # transfer is nobody's baseline
-    usual = [run.name for run in matching_runs(dataset) or spare]
-    with st.popover("Choose the runs", icon=":material/tune:", key="cmp_choice"):
-        baseline = st.selectbox(
-            "Baseline",
-            list(known),
-            index=list(known).index(usual[0]),
-            key="cmp_baseline",
-            bind="query-params",
-            help="Every difference on this page is to this run.",
-        )
-        others = [name for name in known if name != baseline]
-        wanted = [name for name in usual if name != baseline]
-        names = st.multiselect(
-            "Compared with it",
-            others,
-            default=wanted,
-            key="cmp_runs",
-            bind="query-params",
-            max_selections=6,
-            help="Finished runs on the same data and split, up to six.",
-        )
-    return [known[name] for name in [baseline, *names]]
 
 
 def differences(found: Result, run: str, source: str) -> None:
@@ -83,138 +55,92 @@ def protocols(found: Result) -> None:
     st.caption(f":material/change_history: {WARNING}")
 
 
-def training(chosen: list[Run], titles: dict[str, str]) -> None:
-    frames = results.curves(chosen, titles)
-    if frames["valid"].empty:
-        return
-    st.subheader("How did training go?", anchor=False)
-    left, right = st.columns(2, gap="large")
-    for place, what, words, axis in (
-        (left, "valid", results.best_sentence(frames["valid"]), "Validation NDCG@10"),
-        (right, "loss", results.loss_sentence(frames["loss"]), "Training loss"),
-    ):
-        with place:
-            if len(frames[what]):
-                cards.chart(words, charts.learning(frames[what], axis), f"cmp_{what}")
+def known_people(chosen: list[Run]) -> Result:
+    """The comparison on the next-item split."""
+    found = state.result(chosen)
+    if found.verdict:
+        cards.verdict(found.verdict)
+    else:
+        cards.answer(results.no_verdict(found), "no")
+    run_cards.fairness(chosen)
+    cards.numbers(results.numbers(found, source))
+    differences(found, results.challenger(found), source)
+    protocols(found)
+    return found
 
 
-def shown_lists(chosen: list[Run], titles: dict[str, str]) -> None:
-    st.subheader("What do they recommend?", anchor=False)
-    frame = results.lists(chosen, titles)
-    widest = frame.loc[frame["Catalogue shown"].idxmax()]
-    st.markdown(
-        f"**{plain(widest['Recommender'])} shows the most of the catalogue: {percent(widest['Catalogue shown'])} of "
-        "the items reach at least one person's first ten**"
-    )
-    column = st.column_config
-    st.dataframe(
-        frame,
-        width="stretch",
-        hide_index=True,
-        key="cmp_lists",
-        alt="Coverage and popularity of the lists of each recommender",
-        column_config={
-            "Recommender": column.TextColumn(pinned=True),
-            "Catalogue shown": column.ProgressColumn(
-                format="percent",
-                min_value=0,
-                max_value=1,
-                help="Share of the items in at least one person's first ten.",
-            ),
-            "Takers of what is shown": column.NumberColumn(
-                format="%.1f", help="Mean number of training events of a recommended item."
-            ),
-            "Against the catalogue": column.NumberColumn(
-                format="%.1f ×", help="The same, over the mean of all items: 1 recommends without regard to popularity."
-            ),
-            "Parameters": column.NumberColumn(format="localized", help="Numbers that the stored recommender holds."),
-            "Training": column.NumberColumn(format="%.0f s", help="Seconds of training."),
-        },
-    )
+def people_unknown(chosen: list[Run]) -> strangers.ColdResult:
+    """The comparison on a cold-user split, of what is there: nothing is trained for it."""
+    found = strangers.result(chosen)
+    headline, *details = found.sentences
+    cards.answer(headline, found.answer, details)
+    cards.numbers(strangers.numbers(found, source, target))
+    strangers.rankings(found)
+    strangers.stars_section(found)
+    return found
 
 
-def repeat(chosen: list[Run]) -> None:
-    """The settings of each run, and the command that makes it again."""
-    with st.expander("Settings, and how to repeat it", icon=":material/terminal:"):
-        for run in chosen:
-            config = run.config()
-            st.markdown(f"**{plain(config['title'])}** · {plain(run.name)}")
-            command = (
-                config["command"]
-                or f"crossrec train {config['recipe']} --dataset {config['dataset']} --seed {config['seed']}"
-            )
-            st.code(command, language="bash", wrap_lines=True)
-            if not config["command"]:
-                st.caption("The command was not recorded; settings other than the defaults are in the table below.")
-        table = pd.DataFrame({run.name: run.config()["settings"] for run in chosen}).map(
-            lambda value: "" if value != value or value is None else str(value)
-        )
-        st.dataframe(table.rename_axis("Setting"), width="stretch", key="cmp_settings", alt="Settings of each run")
-
-
-def fairness(chosen: list[Run]) -> None:
-    """Warns where baseline and transfer were not given the same size and budget."""
-    first = chosen[0]
-    for run in chosen[1:]:
-        if (
-            first.config()["recipe"] == BASELINE
-            and run.config()["recipe"] == TRANSFER
-            and (found := unlike(first, run))
-        ):
-            words = ", ".join(f"{key} {a} and {b}" for key, (a, b) in found.items())
-            st.warning(
-                plain(
-                    f"{first.name} and {run.name} differ in more than transfer: {words}. "
-                    "What follows may be due to that."
-                ),
-                icon=":material/change_history:",
-            )
+def not_there(chosen: list[Run]) -> None:
+    """What could stand beside the runs of a cold-user split, and the commands that train it."""
+    commands, notes = missing(state.pair(dataset), chosen, kind, seed)
+    if commands:
+        with st.expander("What could stand beside these", icon=":material/terminal:", expanded=len(chosen) < 2):
+            st.markdown("Recommenders that are missing are trained by:")
+            st.code("\n".join(commands), language="bash", wrap_lines=True)
+            st.caption("Reload this page afterwards.")
+    for note in notes:
+        st.caption(plain(note))
 
 
 # --- page ------------------------------------------------------------------------------------------------------------
 
 st.title("Did transfer help, and whom?", anchor=False)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    dataset = state.choose_dataset("compare", "cmp_baseline", "cmp_runs")
+    dataset = state.choose_dataset("compare", "cmp_baseline", "cmp_runs", "cmp_split", "cmp_cold", "cmp_learned")
     meta = load_meta(dataset)
-    finished, others = state.runs(dataset)
-    chosen = choose_runs(dataset, finished) if len(finished) > 1 else []
+    source, target = (meta["domains"][which]["name"] for which in ("source", "target"))
+    tested, others = state.runs(dataset)
+    split = splits.choose(tested)
+    kind, seed = splits.read(split)
+    finished = [run for run in tested if splits.slug(run) == split]
+    leaky = [run for run in finished if is_leaky(run)]
+    honest = [run for run in finished if not is_leaky(run)]
+    cold, chosen = split != splits.NEXT, []
+    if len(honest) > 1:
+        chosen = run_cards.choose_cold(dataset, kind, seed, honest) if cold else run_cards.choose_runs(dataset, honest)
 
-if not chosen:
+if len(honest) < 2:
     if finished:
-        cards.answer(f"Only {finished[0].name} is finished on {dataset}: a comparison needs two.", "unknown")
+        cards.answer(f"Only {finished[0].name} is finished on {dataset}, {split}: a comparison needs two.", "unknown")
     else:
         cards.answer(f"Not known yet: no model has been trained and tested on {dataset}.", "unknown")
-    cards.no_runs(dataset, others)
+    not_there(honest) if cold else cards.no_runs(dataset, others)
     st.stop()
 if len(chosen) < 2:
-    cards.answer("Choose at least one run to compare with the baseline.", "unknown")
+    least = "at least two runs" if cold else "at least one run to compare with the baseline"
+    cards.answer(f"Choose {least}.", "unknown")
     st.stop()
 
-source = meta["domains"]["source"]["name"]
-found = state.result(chosen)
-run = results.challenger(found)
+found = people_unknown(chosen) if cold else known_people(chosen)
 titles = {side.run: side.title for side in found.sides}
-
-if found.verdict:
-    cards.verdict(found.verdict)
-else:
-    cards.answer(results.no_verdict(found), "no")
-fairness(chosen)
-cards.numbers(results.numbers(found, source))
-differences(found, run, source)
-protocols(found)
-training(chosen, titles)
-shown_lists(chosen, titles)
+if cold or leaky:
+    strangers.leak_section(strangers.found_leaks(dataset, kind, seed, leaky, finished), dataset, kind, seed)
+learning.section(chosen, titles)
+run_cards.shown_lists(chosen, titles)
+if cold:
+    strangers.all_numbers(found, f"{dataset}-{split}")
 with st.expander("Leak report of the test", icon=":material/policy:"):
-    split = chosen[0].config()["split"]
-    cards.leaks(state.leak_report(dataset, f"{split['kind']}-{split['seed']}"))
-repeat(chosen)
+    cards.leaks(state.leak_report(dataset, f"{kind}-{seed}"))
+run_cards.repeat(chosen)
+if cold:
+    not_there(chosen)
+elif len(splits.offered(tested)) == 1 and meta["counts"]["source_events"]:
+    st.caption(f"How good for people whom {plain(target)} does not know? `crossrec eval-cold --dataset {dataset}`")
 cards.unfinished(others)
 st.download_button(
     "Download the results per person",
     lambda: results.per_user(found).to_csv(index=False).encode(),
-    file_name=f"{dataset}-per-user.csv",
+    file_name=f"{dataset}-per-user.csv" if split == splits.NEXT else f"{dataset}-{split}-per-user.csv",
     mime="text/csv",
     key="cmp_download",
     icon=":material/download:",

@@ -47,8 +47,9 @@ def dots(
     if many:
         encoded["yOffset"] = alt.YOffset("title:N", sort=list(titles.index))
     axis = alt.Axis(format="+.2f" if difference else ".2f", tickCount=5, labelFlush=True)
-    ends = [*frame[["mean", "low", "high"]].to_numpy().ravel(), *([0.0] if zero else []), *([] if mark is None else [mark])]
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    shown = [*frame[["mean", "low", "high"]].to_numpy(float).ravel(), *([0.0] if zero else [])]
+    shown += [] if mark is None else [mark]
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     room = (high - low) * 0.04
     scale = alt.Scale(domain=[low if zero and low == 0 else low - room, high + room], nice=False, zero=zero)
     number = "+.4f" if difference else ".4f"
@@ -74,7 +75,7 @@ def dots(
         rule = alt.Chart(pd.DataFrame({"x": [mark]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3]).encode(x="x:Q")
         layers.insert(0, rule)
     per_row = max(ROW, 22 * (len(titles) if many else 1) + 10)
-    return alt.layer(*layers).properties(height=per_row * len(rows) + (70 if many else 40))
+    return alt.layer(*layers).properties(height=per_row * len(rows) + (110 if many else 60))
 
 
 def overlap(frame: pd.DataFrame) -> alt.LayerChart:

@@ -1,7 +1,6 @@
 """A comparison as frames for charts, numbers for cards and sentences for titles."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -9,7 +8,8 @@ from app.ui.cards import Number
 from app.ui.errors import capital, percent
 from crossrec.evaluation.compare import HEADLINE, Row
 from crossrec.evaluation.protocol import COLD, GROUPS, group_masks
-from crossrec.runs.compare import TRANSFER, Result
+from crossrec.runs.coldstart import ColdResult
+from crossrec.runs.compare import ORACLE, TRANSFER, Result
 from crossrec.runs.folder import Run, open_run
 
 METRICS = ("ndcg@10", "hr@10", "mrr@10")
@@ -21,9 +21,9 @@ NDCG = (
 )
 
 
-def recipes(result: Result) -> dict[str, str]:
+def recipes(result: Result | ColdResult) -> dict[str, str]:
     """{run: recipe}, with the oracle as its own."""
-    return {s.run: "oracle" if s.run == "oracle" else open_run(s.run).config()["recipe"] for s in result.sides}
+    return {s.run: ORACLE if s.run == ORACLE else open_run(s.run).config()["recipe"] for s in result.sides}
 
 
 def challenger(result: Result) -> str:
@@ -33,7 +33,7 @@ def challenger(result: Result) -> str:
     return next((run for run in others if known[run] == TRANSFER), others[0])
 
 
-def title(result: Result, run: str) -> str:
+def title(result: Result | ColdResult, run: str) -> str:
     return next(side.title for side in result.sides if side.run == run)
 
 
@@ -49,10 +49,12 @@ def group_names(source: str) -> dict[str, str]:
     }
 
 
-def means(result: Result, protocol: str = "full", group: str = "all", metric: str = HEADLINE) -> pd.DataFrame:
+def means(
+    result: Result | ColdResult, protocol: str = "full", group: str = "all", metric: str = HEADLINE
+) -> pd.DataFrame:
     """label, title, recipe, mean, low, high, users: one row a recommender, best first."""
     found = [result.comparison.mean(side.run, group, metric, protocol) for side in result.sides]
-    frame = _frame([(row.title, row) for row in found if row is not None], recipes(result))
+    frame = to_frame([(row.title, row) for row in found if row is not None], recipes(result))
     return frame.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -64,14 +66,14 @@ def by_metric(result: Result, group: str = "all") -> pd.DataFrame:
         for side in result.sides[1:]
         if side.run != "oracle" and (row := result.comparison.difference(side.run, group, metric)) is not None
     ]
-    return _frame(rows, recipes(result))
+    return to_frame(rows, recipes(result))
 
 
 def by_group(result: Result, run: str, source: str, metric: str = HEADLINE) -> pd.DataFrame:
     """Differences of one run to the baseline, for each group of people that has anybody."""
     names = group_names(source)
     rows = [(group, result.comparison.difference(run, group, metric)) for group in GROUPS]
-    return _frame([(f"{names[group]} · {row.users:,}", row) for group, row in rows if row], recipes(result))
+    return to_frame([(f"{names[group]} · {row.users:,}", row) for group, row in rows if row], recipes(result))
 
 
 def moved(result: Result, run: str) -> dict[str, float]:
@@ -137,7 +139,7 @@ def numbers(result: Result, source: str) -> list[Number]:
     ]
 
 
-def lead_sentence(result: Result) -> str:
+def lead_sentence(result: Result | ColdResult) -> str:
     """Which recommender has the highest mean, and how far that is from the best possible."""
     frame = means(result)
     real = frame[frame["recipe"] != "oracle"]
@@ -203,38 +205,6 @@ def no_verdict(result: Result) -> str:
     )
 
 
-def curves(runs: Sequence[Run], titles: dict[str, str]) -> dict[str, pd.DataFrame]:
-    """{"valid", "loss"}: title, recipe, epoch, value, best (the epoch that was kept); of the runs that have epochs."""
-    valid: list[dict[str, Any]] = []
-    loss: list[dict[str, Any]] = []
-    for run in runs:
-        best, recipe = run.metrics()["fit"]["best_epoch"], run.config()["recipe"]
-        for event in run.events():
-            if event.get("event") != "epoch":
-                continue
-            about = {"title": titles[run.name], "recipe": recipe, "epoch": event["epoch"]}
-            about["best"] = event["epoch"] == best
-            if (event.get("valid") or {}).get(HEADLINE) is not None:
-                valid.append(about | {"value": event["valid"][HEADLINE]})
-            if (event.get("losses") or {}).get("loss") is not None:
-                loss.append(about | {"value": event["losses"]["loss"]})
-    return {"valid": pd.DataFrame(valid), "loss": pd.DataFrame(loss)}
-
-
-def best_sentence(valid: pd.DataFrame) -> str:
-    """Which epoch of each run was kept."""
-    kept = valid[valid["best"]]
-    return _list([f"{row.title} was best in epoch {row.epoch}" for row in kept.itertuples()]) + " (the diamonds)"
-
-
-def loss_sentence(loss: pd.DataFrame) -> str:
-    """Whether fitting went on after validation was best: what stopping early is for."""
-    if loss.empty:
-        return ""
-    falling = [part["value"].iloc[-1] < part.loc[part["best"], "value"].min() for _, part in loss.groupby("title")]
-    return "Training loss goes on falling after the epoch that was kept" if all(falling) else "Training loss by epoch"
-
-
 def lists(runs: Sequence[Run], titles: dict[str, str]) -> pd.DataFrame:
     """What the recommended lists look like: coverage of the catalogue, and popularity of what is shown."""
     rows = []
@@ -254,12 +224,13 @@ def lists(runs: Sequence[Run], titles: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def per_user(result: Result) -> pd.DataFrame:
+def per_user(result: Result | ColdResult) -> pd.DataFrame:
     """One row a person and recommender: the table behind every number of the comparison."""
     return pd.concat([side.table.assign(run=side.run, recommender=side.title) for side in result.sides])
 
 
-def _frame(rows: Sequence[tuple[str, Row]], known: dict[str, str]) -> pd.DataFrame:
+def to_frame(rows: Sequence[tuple[str, Row]], known: dict[str, str]) -> pd.DataFrame:
+    """label, title, recipe, mean, low, high, users of the rows of a comparison."""
     return pd.DataFrame(
         [
             {

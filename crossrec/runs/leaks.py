@@ -41,10 +41,11 @@ class Leak:
 
 
 def leaks(dataset: str, split: str, seed: int = 0) -> list[Leak]:
-    """Every finished run on a split that reads its answers, newest first; only where the data has stars."""
+    """Every finished run on a split that reads its answers, where the data has stars; those with their like first."""
     wanted = {"dataset_hash": load_meta(dataset)["hash"], "split": {"kind": split, "seed": seed}}
     runs = matching(dataset, "racrec", **wanted)
-    return [leak for run in runs if is_leaky(run) and (leak := _leak(run, runs))]
+    found = [leak for run in runs if is_leaky(run) and (leak := _leak(run, runs))]
+    return sorted(found, key=lambda leak: leak.honest is None)
 
 
 def leak_commands(dataset: str, split: str, seed: int = 0) -> list[str]:

@@ -1,14 +1,13 @@
 """Which people a comparison is about: those of the next-item split, or strangers of a cold-user split."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
+from app.ui.errors import capital
 from crossrec.data.split import ALL_SOURCE
 from crossrec.runs.folder import Run
 
-PAGE = Path(__file__).resolve().parents[2] / "pages" / "compare.py"
 NEXT = "next-item"
 SHARES = {"cold-user": "a tenth", "cold-user-20": "a fifth", "cold-user-50": "half", "cold-user-80": "four fifths"}
 HELP = (
@@ -19,7 +18,7 @@ HELP = (
 
 
 def slug(run: Run) -> str:
-    """The name of a run's split in an address: cold-user-50, or cold-user-50-s1 for one that was drawn with seed 1."""
+    """The name of a run's split: cold-user-50, or cold-user-50-s1 for one that was drawn with seed 1."""
     split = run.config()["split"]
     return split["kind"] + (f"-s{split['seed']}" if split["seed"] else "")
 
@@ -30,12 +29,17 @@ def read(name: str) -> tuple[str, int]:
     return (kind, int(seed)) if found and seed.isdigit() else (name, 0)
 
 
+def label(name: str) -> str:
+    """A split as it is chosen; it also stands in the address: ?cmp_split=Strangers, cold-user-50."""
+    return "Known people" if name == NEXT else f"Strangers, {name}"
+
+
 def words(name: str) -> str:
-    """A split in words."""
+    """Who is asked, and what, in a few words."""
     kind, seed = read(name)
     if kind == NEXT:
-        return "Known people, their next item"
-    said = f"Strangers, {SHARES[kind.removesuffix(ALL_SOURCE)]} of the people in both domains"
+        return "Asked for their next item"
+    said = f"{capital(SHARES[kind.removesuffix(ALL_SOURCE)])} of the people in both domains"
     said += ", with their later source history" if kind.endswith(ALL_SOURCE) else ""
     return said + (f", drawn with seed {seed}" if seed else "")
 
@@ -46,21 +50,17 @@ def offered(finished: Sequence[Run]) -> list[str]:
 
 
 def choose(finished: Sequence[Run]) -> str:
-    """The split that the page is about; its slug in the address (cmp_split) works as well as its words."""
+    """The slug of the split that the page is about."""
     names = offered(finished)
     if len(names) == 1:
         return NEXT
     counts = {name: sum(slug(run) == name for run in finished) for name in names}
-    asked = st.query_params.get("cmp_split")
-    if asked in names:
-        # A bound widget has its words in the address: one with a slug leads to the one with the words.
-        st.switch_page(PAGE, query_params=st.query_params.to_dict() | {"cmp_split": words(asked)})
     return st.radio(
         "Which people",
         names,
         index=next(at for at, name in enumerate(names) if counts[name]),
-        format_func=words,
-        captions=[f"{name}, {counts[name]} run{'s' if counts[name] != 1 else ''}" for name in names],
+        format_func=label,
+        captions=[f"{words(name)}: {counts[name]} run{'s' if counts[name] != 1 else ''}" for name in names],
         key="cmp_split",
         bind="query-params",
         horizontal=True,

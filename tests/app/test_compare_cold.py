@@ -21,6 +21,7 @@ from crossrec.runs.folder import open_run
 from crossrec.runs.leaks import leaks
 
 SPLIT = "cold-user-50"
+STRANGERS = f"Strangers, {SPLIT}"
 SMALL = {"users": 120, "source_items": 60, "target_items": 60, "source_events": 1500, "target_events": 1000}
 QUICK = {"encoder": "static", "epochs": 2, "components": 8, "taste_dim": 4, "most_reviews": 3}
 
@@ -61,7 +62,7 @@ def said(at) -> str:
 
 
 def test_strangers_get_the_sentences_of_the_comparison(cold_home):
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     result = compare_cold_runs(cold_runs("demo", SPLIT))
     assert len(result.sentences) >= 3
     assert alerts(at)[0] == plain(result.headline)
@@ -81,16 +82,14 @@ def test_strangers_get_the_sentences_of_the_comparison(cold_home):
 
 
 def test_the_split_is_chosen_in_words_or_by_address(cold_home):
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     which = at.radio(key="cmp_split")
     assert which.value == SPLIT
-    assert which.options == ["Known people, their next item", "Strangers, half of the people in both domains"]
+    assert which.options == ["Known people", STRANGERS]
     which.set_value("next-item").run()
     assert not at.exception
     assert alerts(at) == ["Only known-popularity is finished on demo, next-item: a comparison needs two."]
     assert open_page("compare", data="demo", cmp_split="nonsense").radio(key="cmp_split").value == "next-item"
-    by_words = open_page("compare", data="demo", cmp_split="Strangers, half of the people in both domains")
-    assert by_words.radio(key="cmp_split").value == SPLIT
 
 
 def test_where_only_strangers_were_tested_the_page_begins_with_them(cold_home):
@@ -100,7 +99,7 @@ def test_where_only_strangers_were_tested_the_page_begins_with_them(cold_home):
 
 def test_what_is_missing_has_its_command_and_is_not_trained(cold_home):
     shutil.rmtree(cold_home / "runs" / "cold-review")
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     codes = "\n".join(code.value for code in at.code)
     assert f"crossrec eval-cold --dataset demo --split {SPLIT}\n" in codes
     assert f"crossrec train racrec --dataset demo --split {SPLIT}" in codes
@@ -111,7 +110,7 @@ def test_what_is_missing_has_its_command_and_is_not_trained(cold_home):
 
 
 def test_the_table_has_every_number(cold_home):
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     table = next(frame.value for frame in at.dataframe if "NDCG@10, from" in frame.value)
     result = compare_cold_runs(cold_runs("demo", SPLIT))
     assert list(table["Recommender"]) == [side.title for side in result.sides] + [
@@ -132,7 +131,7 @@ def test_the_table_has_every_number(cold_home):
 
 
 def test_a_leak_stands_apart(cold_home):
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     (leak,) = leaks("demo", SPLIT)
     assert "What a leak does" in [one.value for one in at.subheader]
     assert leak.honest.run == "cold-review"
@@ -142,7 +141,7 @@ def test_a_leak_stands_apart(cold_home):
     assert "cold-leaky" not in before
     with_leak = charts(at)
     shutil.rmtree(cold_home / "runs" / "cold-leaky")
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     assert "What a leak does" not in [one.value for one in at.subheader]
     assert charts(at) == with_leak - 1
     commands = f"crossrec train racrec --dataset demo --split {SPLIT} --set mode=classic"
@@ -151,7 +150,7 @@ def test_a_leak_stands_apart(cold_home):
 
 def test_a_leak_whose_like_is_missing_gets_its_command(cold_home):
     shutil.rmtree(cold_home / "runs" / "cold-review")
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     assert "have not been tested" in said(at)
     (command,) = [code.value for code in at.code if "encoder=static" in code.value]
     assert "leaky" not in command
@@ -171,7 +170,7 @@ def test_a_run_that_reads_its_answers_is_not_offered_to_known_people_either(cold
 
 
 def test_every_loss_of_the_review_model_has_a_curve(cold_home):
-    at = open_page("compare", data="demo", cmp_split=SPLIT)
+    at = open_page("compare", data="demo", cmp_split=STRANGERS)
     first, kept = (event for event in learning.epochs(open_run("cold-review")))
     if open_run("cold-review").metrics()["fit"]["best_epoch"] == 1:
         kept = first
@@ -186,11 +185,12 @@ def test_every_loss_of_the_review_model_has_a_curve(cold_home):
 
 
 def test_splits_in_words():
-    assert splits.words("next-item") == "Known people, their next item"
-    assert splits.words("cold-user") == "Strangers, a tenth of the people in both domains"
+    assert splits.words("next-item") == "Asked for their next item"
+    assert splits.words("cold-user") == "A tenth of the people in both domains"
     assert splits.words("cold-user-20-all-source-s3") == (
-        "Strangers, a fifth of the people in both domains, with their later source history, drawn with seed 3"
+        "A fifth of the people in both domains, with their later source history, drawn with seed 3"
     )
+    assert splits.label("cold-user-20-s3") == "Strangers, cold-user-20-s3"
     assert splits.read("cold-user-80-s12") == ("cold-user-80", 12)
     assert splits.read("cold-user-80-all-source") == ("cold-user-80-all-source", 0)
 

@@ -173,9 +173,9 @@ def test_compare_follows_the_address(home):
     assert [metric.label for metric in at.metric][:2] == ["Linear map", "Popularity"]
 
 
-def test_compare_lists_only_runs_of_the_target(home):
+def test_compare_lists_only_runs_of_the_target_and_the_split(home):
     at = open_page("compare", data="demo")
-    names = {"demo-popularity", "demo-linear-map", "demo-racrec", "demo-target-sasrec", "demo-transfer-sasrec"}
+    names = {"demo-popularity", "demo-linear-map", "demo-target-sasrec", "demo-transfer-sasrec"}  # of this split
     assert set(at.selectbox(key="cmp_baseline").options) == names
     assert at.multiselect(key="cmp_runs").value[0] == "demo-transfer-sasrec"
     assert charts(at) == 6

@@ -40,8 +40,9 @@ def dots(
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=320) if many else None
     colours = [theme.recipe_colour(recipe) for recipe in titles]
     shapes = [theme.recipe_shape(recipe) for recipe in titles]
+    side = alt.Axis(labelLimit=200, labelFlush=False, ticks=False, domain=False)
     encoded: dict[str, Any] = {
-        "y": alt.Y("label:N", sort=rows, title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
+        "y": alt.Y("label:N", sort=rows, title=None, axis=side),
         "color": alt.Color("title:N", scale=alt.Scale(domain=list(titles.index), range=colours), legend=legend),
     }
     if many:

@@ -148,8 +148,11 @@ def loss_sentence(loss: pd.DataFrame) -> str:
     """Whether fitting went on after validation was best: what stopping early is for."""
     if loss.empty:
         return ""
-    falling = [part["value"].iloc[-1] < part.loc[part["best"], "value"].min() for _, part in loss.groupby("title")]
-    return "Training loss goes on falling after the epoch that was kept" if all(falling) else "Training loss by epoch"
+    for _, part in loss.groupby("title"):
+        last, kept = part["value"].iloc[-1], part.loc[part["best"], "value"].min()
+        if not (last < kept and last < 1.001 * part["value"].min()):  # else it only goes up and down
+            return "Training loss by epoch"
+    return "Training loss goes on falling after the epoch that was kept"
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
             )
         )
     words = f"Their {target} history is hidden as a whole; what is known of them is their {source} history."
-    row.append(Number("Strangers tested", f"{found.users:,}", words, "0", f"{target} events known", "off", "off"))
+    row.append(Number("Strangers tested", f"{found.users:,}", words, "0", f"{target} events", "off", "off"))
     return row
 
 
@@ -226,7 +226,7 @@ def rankings(found: ColdResult) -> None:
         note = f"Against {first}, paired over people. Right of the dashed line is better; an interval that crosses it "
         note += "is no evidence."
         if results.recipes(found)[found.sides[0].run] == REFERENCE_RECIPE:
-            note += " The linear map is solved in closed form and is hard to beat."
+            note += " The linear map is what a learned model has to beat."
         drawn = charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True)
         cards.chart(difference_sentence(frame, first), drawn, "cmp_cold_gaps", note)
 

@@ -289,3 +289,6 @@ def test_curves_of_other_models_stand_with_those_that_watch_the_same(monkeypatch
     one = found["ndcg@10"]["loss"].iloc[:3]
     assert learning.loss_sentence(one) == "Training loss goes on falling after the epoch that was kept"
     assert learning.loss_sentence(found["ndcg@10"]["loss"]) == "Training loss by epoch"
+    restless = one.assign(value=[3.0, 2.0, 1.9], best=[True, False, False])
+    assert learning.loss_sentence(restless).startswith("Training loss goes on")
+    assert learning.loss_sentence(restless.assign(value=[3.0, 2.0, 2.9])) == "Training loss by epoch"

@@ -123,7 +123,8 @@ if len(chosen) < 2:
 
 found = people_unknown(chosen) if cold else known_people(chosen)
 titles = {side.run: side.title for side in found.sides}
-if cold or leaky:
+told = meta["domains"]["target"]
+if leaky or (cold and told["has_rating"] and told["has_text"]):
     strangers.leak_section(strangers.found_leaks(dataset, kind, seed, leaky, finished), dataset, kind, seed)
 learning.section(chosen, titles)
 run_cards.shown_lists(chosen, titles)

@@ -83,12 +83,12 @@ CLASSIC = {
     "diff": Curve(
         CURVES["diff"].title,
         "The first system's form, a signed cosine of shared and specific taste.",
-        "none: its least value is -1, not 0, so the two are pushed to opposite directions instead of apart.",
+        "does not exist: its least value is -1, not 0, so the two are pushed to opposite directions instead of apart.",
     ),
     "class": Curve(
         CURVES["class"].title,
         "The first system's form: the classifier's error counts negative, so the classifier itself learns to be wrong.",
-        "none: it rises without end, and says nothing about the shared taste. Guessing is the dashed line.",
+        "does not exist: it rises without end, and says nothing about the shared taste. Guessing is the dashed line.",
         GUESSING,
     ),
 }

@@ -12,6 +12,7 @@ from app.ui import learning, splits, strangers
 from app.ui.errors import plain
 from crossrec import paths
 from crossrec.data.demo import DemoConfig
+from crossrec.data.prepare import write_tables
 from crossrec.evaluation.statistics import Interval
 from crossrec.runs.coldstart import cold_runs, compare_cold_runs
 from crossrec.runs.compare import RatingRow
@@ -154,6 +155,33 @@ def test_a_leak_whose_like_is_missing_gets_its_command(cold_home):
     assert "have not been tested" in said(at)
     (command,) = [code.value for code in at.code if "encoder=static" in code.value]
     assert "leaky" not in command
+
+
+def test_without_stars_and_texts_there_is_neither_a_section_of_stars_nor_of_leaks(cold_home):
+    rows = [(f"p{user}", f"i{(user + i) % 9}") for user in range(40) for i in range(3)]
+    table = pd.DataFrame(rows, columns=["user_id", "item_id"])
+    write_tables("bare", {"source": table, "target": table}, {}, labels=("Shoes", "Socks"))
+    for recipe in ("popularity", "linear-map"):
+        train(recipe, "bare", seed=3, split_kind="cold-user-20", name=f"bare-{recipe}")
+    at = open_page("compare", data="bare")  # nothing else has been tested there
+    assert at.radio(key="cmp_split").value == "cold-user-20-s3"
+    assert alerts(at) == ["There is no learned model beside a simple one, so nothing can be said about learning."]
+    assert charts(at) == 2
+    assert "A leak" not in said(at)
+    assert "Who tells how many stars" not in said(at)
+    assert "biases is left out: Socks has no ratings." in said(at)
+    assert "crossrec eval-cold --dataset bare --split cold-user-20 --seed 3" in [code.value for code in at.code]
+
+
+def test_two_review_models_are_looked_at_one_by_one(cold_home):
+    train("racrec", "demo", QUICK | {"mode": "classic", "epochs": 2}, split_kind=SPLIT, name="old")
+    at = open_page("compare", data="demo", cmp_split=STRANGERS, cmp_cold=["old", "cold-review", "cold-popularity"])
+    assert "first review system, faults included" in said(at)
+    assert "Choice among all items" not in said(at)  # it has no such loss
+    at.selectbox(key="cmp_learned").set_value("cold-review").run()
+    assert not at.exception
+    assert "faults included" not in said(at)
+    assert "Choice among all items" in said(at)
 
 
 def test_a_run_that_reads_its_answers_is_not_offered_to_known_people_either(cold_home):

@@ -33,6 +33,7 @@ from crossrec.console import (
     table,
 )
 from crossrec.errors import CrossrecError
+from crossrec.threads import set_threads
 
 
 class Commands(typer.core.TyperGroup):
@@ -81,18 +82,6 @@ def dashed(words: list[str]) -> list[str]:
         name, equals, value = word.partition("=")
         out.append(name.replace("_", "-") + equals + value if options and word.startswith("--") else word)
     return out
-
-
-def set_threads() -> None:
-    """Threads of torch, once a process: CROSSREC_THREADS, or every core but one.
-
-    The core that is left keeps the pages responsive, and on a busy machine one thread too many costs more than it
-    brings: threads wait for each other at every step.
-    """
-    import torch
-
-    wanted = os.environ.get("CROSSREC_THREADS", "")
-    torch.set_num_threads(int(wanted) if wanted.isdigit() and int(wanted) > 0 else max(1, (os.cpu_count() or 1) - 1))
 
 
 @app.callback(invoke_without_command=True)

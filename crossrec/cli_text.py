@@ -18,10 +18,11 @@ def encode(
     """Encode the reviews and titles of a dataset; only texts that were never encoded take time."""
     from crossrec.data.pair import DomainPair
     from crossrec.text.dataset import with_vectors
+    from crossrec.threads import every_core
 
     about: dict[str, Any] = {}
 
-    with Reporter(quiet=json_) as report:
+    with Reporter(quiet=json_) as report, every_core():
 
         def heard(event: dict[str, Any]) -> None:
             if event["event"] == "encoded":

@@ -7,14 +7,17 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from crossrec import paths
+from crossrec.config import from_dict
 from crossrec.data.demo import DemoConfig, World, generate
 from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.models.simple import Oracle
-from crossrec.runs.execute import train
+from crossrec.runs.execute import train, with_text
 from crossrec.runs.folder import Run, open_run
+from crossrec.threads import every_core
 from crossrec.training.loop import OnEvent
+from crossrec.training.recipes import find_recipe
 
 LABELS = ("Screen", "Sound")
 WORLDS = {"demo": 1.0, "demo-unrelated": 0.0}
@@ -70,7 +73,7 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None) -> list[Run]:
     Raises:
         CrossrecError: a dataset or run of the demo's name is there and is not the demo's.
     """
-    steps = len(WORLDS) * (1 + len(RECIPES))
+    steps = len(WORLDS) * (2 + len(RECIPES))
     runs, step = [], 0
 
     def tell(doing: str) -> None:
@@ -89,10 +92,21 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None) -> list[Run]:
                 f"The dataset {name!r} is not the demo's of seed {seed}: remove or rename it in {paths.datasets()}, "
                 "or set CROSSREC_HOME."
             )
+        tell(f"vectors of the reviews in {name}")
+        _encode(pair, on_event)
         for recipe, split, settings in RECIPES:
             tell(f"{recipe} on {name}" + (f", {split}" if split != "next-item" else ""))
             runs.append(_run(recipe, split, pair, settings, seed, on_event))
     return runs
+
+
+def _encode(pair: DomainPair, on_event: OnEvent) -> None:
+    """Encodes what the recipes will read, on all cores."""
+    with every_core():
+        for recipe, _, settings in RECIPES:
+            if find_recipe(recipe).needs_text:
+                config: Any = from_dict(find_recipe(recipe).config, settings)
+                with_text(pair, config.encoder, config.most_reviews, on_event)
 
 
 def _run(recipe: str, split: str, pair: DomainPair, settings: dict[str, Any], seed: int, on_event: OnEvent) -> Run:

@@ -74,7 +74,7 @@ def train(
             "with at least two target events."
         )
     if recipe.needs_text:
-        pair = _with_text(pair, config.encoder, config.most_reviews, on_event)
+        pair = with_text(pair, config.encoder, config.most_reviews, on_event)
     writer = RunWriter(
         {
             "recipe": recipe.name,
@@ -158,7 +158,7 @@ def load(run: Run) -> tuple[Recommender, DomainPair, Split]:
     split = open_split(pair, config["split"]["kind"], config["split"]["seed"])
     recommender = Recommender.load(run.recommender)
     if recommender.encoder is not None:
-        pair = _with_text(pair, recommender.encoder, recommender.most_reviews)
+        pair = with_text(pair, recommender.encoder, recommender.most_reviews)
     return recommender, *view(find_recipe(config["recipe"]), pair, split)
 
 
@@ -196,7 +196,7 @@ def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Sp
     return alone, split_next_item(alone)
 
 
-def _with_text(pair: DomainPair, encoder: str, most_reviews: int, on_event: OnEvent = lambda event: None) -> DomainPair:
+def with_text(pair: DomainPair, encoder: str, most_reviews: int, on_event: OnEvent = lambda event: None) -> DomainPair:
     """The pair with the vectors of what is read of it: source reviews of people in both domains, all target reviews."""
     wanted = {"source": np.repeat(pair.overlap, pair.source.counts), "target": np.ones(len(pair.target.items), bool)}
     return replace(with_vectors(pair, encoder, wanted, on_event), most_reviews=most_reviews)

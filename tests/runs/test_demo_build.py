@@ -39,8 +39,8 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     events: list[dict[str, Any]] = []
     first = demo.build(on_event=events.append)
     steps = [event for event in events if event["event"] == "demo"]
-    assert [e["step"] for e in steps] == list(range(1, 25))
-    assert {e["steps"] for e in steps} == {24}
+    assert [e["step"] for e in steps] == list(range(1, 27))
+    assert {e["steps"] for e in steps} == {26}
     names = [f"{recipe}{'-cold' if split.startswith('cold') else ''}" for recipe, split, _ in demo.RECIPES]
     assert [run.name for run in first] == [f"{world}-{name}" for world in demo.WORLDS for name in names]
     assert all(run.finished for run in first)

@@ -237,7 +237,8 @@ def show_answer(answer: Any) -> None:
         for item in answer.items
     ]
     known = f"{answer.n_source} source and {answer.n_target} target events"
-    known += f", {answer.n_reviews} reviews" if answer.n_reviews else ""
+    if answer.n_reviews:
+        known += f", {answer.n_reviews} review{'s' if answer.n_reviews > 1 else ''}"
     header = ("", "item", "title", "by", "people", *(["stars"] if rated else []), "fit")
     table(header, rows, title=f"From {answer.run}; it rests on {answer.basis} ({known})")
     for one in answer.evidence:

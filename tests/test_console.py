@@ -41,7 +41,7 @@ def test_an_answer_tells_what_became_of_reviews(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert f"“{'x' * 59}…” (Frost): taken for the nearest item.\n" in out
     assert "A01: only kept out of the list.\nOne was not used.\n" in out
-    assert "1 target events, 1 reviews" in " ".join(out.split())
+    assert "1 target events, 1 review)" in " ".join(out.split())
     assert "4.3" in out
 
 

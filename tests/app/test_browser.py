@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 
 from app.ui.errors import plain
+from crossrec.recommend.person import Person, Review
+from crossrec.recommend.recommender import RunRecommender
 from crossrec.runs.compare import compare_runs, matching_runs
+from crossrec.runs.folder import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PROBES = ("/_stcore/host-config", "/_stcore/health")
 """Streamlit's browser side asks for these below a page's address first, gets a 404, and goes on at the root."""
+NOIR = "Rain on dark streets, smoke and a lonely detective. Slow and sad, and I loved it."
 
 pytestmark = pytest.mark.browser
 
@@ -113,6 +117,60 @@ def test_page_in_chromium(server, browser, verdict, path, question, width):
         wide = page.locator('[data-testid="stMain"]').evaluate("main => main.scrollWidth - main.clientWidth")
         assert wide <= 2, f"{wide} px wider than the window"
         assert page.locator(".vega-embed, [data-testid=stVegaLiteChart]").count() > 0
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_recommend_in_chromium(server, browser, home, width):
+    """From nothing to a list, its reasons, and the list had the review not been written."""
+    page, faults = visit(browser, f"{server}/recommend?data=demo", width)
+
+    def settled() -> None:
+        page.wait_for_timeout(300)
+        page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=60_000)
+        page.wait_for_timeout(300)
+
+    def fits() -> None:
+        wide = page.locator('[data-testid="stMain"]').evaluate("main => main.scrollWidth - main.clientWidth")
+        assert wide <= 2, f"{wide} px wider than the window"
+
+    try:
+        assert page.locator("h1").inner_text() == "What would this person like?"
+        answer = page.locator('[data-testid="stAlert"]').first
+        assert "Write what somebody thought" in answer.inner_text()
+        fits()
+        page.get_by_label("Review 1").fill(NOIR)
+        page.get_by_role("button", name="Recommend", exact=True).click()
+        page.get_by_text("would put").wait_for()
+        settled()
+        found = RunRecommender(open_run("demo-racrec")).ask(Person(reviews=(Review(NOIR),)))
+        assert f"“{found.items[0].title}”" in answer.inner_text()
+        assert page.get_by_label("Review 1").input_value() == NOIR  # the click took nothing away
+
+        page.get_by_role("button", name="Why").first.click()
+        page.get_by_text("It stands in place 1").wait_for()
+        settled()
+        assert page.locator("[data-testid=stVegaLiteChart]").count() == 1
+        fits()
+
+        table = page.locator('[data-testid="stDataFrame"]').first
+        table.scroll_into_view_if_needed()
+        table.click(position={"x": 40, "y": 52})  # the box "Counts" of the first row
+        page.locator('[data-testid="stDataFrame"]').nth(1).wait_for()
+        settled()
+        without = RunRecommender(open_run("demo-racrec")).ask(Person())
+        assert page.get_by_text(f"“{without.items[0].title}” would").count() == 1
+        fits()
+        page.get_by_role("button", name="As it was").click()
+        page.get_by_text("Nothing has been changed yet.").wait_for()
+
+        page.reload()
+        page.get_by_text("would put").wait_for()
+        settled()
+        assert page.get_by_label("Review 1").input_value() == NOIR
+        assert f"“{found.items[0].title}”" in answer.inner_text()
+        assert not faults
     finally:
         page.close()
 

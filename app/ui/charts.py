@@ -268,7 +268,7 @@ def contributions(frame: pd.DataFrame) -> alt.LayerChart:
         frame: label, which, domain, contribution, without, speaks; in order.
     """
     low, high = min(0.0, frame["contribution"].min()), max(0.0, frame["contribution"].max())
-    named = frame.drop_duplicates("domain")
+    named = frame.drop_duplicates("domain").sort_values("which")  # the source first
     colours = alt.Scale(domain=list(named["domain"]), range=[theme.DOMAIN[which] for which in named["which"]])
     against = alt.datum.contribution < 0
     base = alt.Chart(frame).encode(
@@ -279,7 +279,10 @@ def contributions(frame: pd.DataFrame) -> alt.LayerChart:
             axis=alt.Axis(format="~g", tickCount=3, labelFlush=True),
         ),
         y=alt.Y(
-            "label:N", sort=list(frame["label"]), title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False)
+            "label:N",
+            sort=list(frame["label"]),
+            title=None,
+            axis=alt.Axis(labelLimit=180, labelOverlap=False, ticks=False, domain=False),
         ),
         tooltip=[
             alt.Tooltip("label:N", title=" "),
@@ -298,7 +301,9 @@ def contributions(frame: pd.DataFrame) -> alt.LayerChart:
     )
     mark = base.mark_point(shape="triangle-down", filled=True, size=70, opacity=1, color=theme.MUTED)
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=theme.MUTED).encode(x="x:Q")
-    return alt.layer(bar, zero, mark.transform_filter(against)).properties(height=28 * len(frame) + 60)
+    return alt.layer(bar, zero, mark.transform_filter(against)).properties(
+        height=26 * len(frame) + (100 if len(named) > 1 else 60)
+    )
 
 
 def _domains(frame: pd.DataFrame, legend: bool = True) -> alt.Color:

@@ -123,11 +123,9 @@ def habits(histories: Histories, expected: NDArray[np.float32]) -> NDArray[np.fl
     return (total / (count + 3)).astype(np.float32)
 
 
-def context_of(reviews: Reviews) -> NDArray[np.float32]:
-    """(I+1, C) mean of what is said of each item, at length 1, from the catalogue's reviews; zeros where nothing is."""
-    share = reviews.mask / np.maximum(reviews.mask.sum(1, keepdims=True), 1)
-    mean = np.einsum("ikc,ik->ic", reviews.vectors, share.astype(np.float32))
-    return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+def context_of(means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(I+1, C) mean vectors of what is said of each item, at length 1; zeros where nothing is."""
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
 
 
 class Tastes(NamedTuple):

@@ -18,7 +18,7 @@ from crossrec.data.pair import first_mask
 from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
 from crossrec.models.biases import Biases
-from crossrec.models.racrec import RACRec, RACRecConfig, Side, as_side
+from crossrec.models.racrec import RACRec, RACRecConfig, Side
 from crossrec.models.racrec_recommender import RACRecRecommender, Reading
 from crossrec.models.recommender import Recommender
 from crossrec.models.taste_losses import (
@@ -32,7 +32,7 @@ from crossrec.models.taste_losses import (
 from crossrec.training.job import MONITOR, Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
 from crossrec.training.review_rows import RowReader, Rows, whitened, without_target
-from crossrec.training.reviews import fit_whitening
+from crossrec.training.reviews import fit_whitening, mean_vectors
 
 MOST_SCORED = 20_000
 """Largest catalogue that the ranking loss scores whole; of a larger one it draws so many items a step."""
@@ -121,16 +121,15 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
     with seeded(job.seed):
         whitening = fit_whitening(pair, split, config.components) if config.whiten else None
         biases = None if pair.target.ratings is None else Biases.fit(Ratings.training(pair, split))
-        reader = RowReader(whitened(pair, whitening) if whitening else pair, split, biases, config.leaky_item_vectors)
+        seen, leaky = whitened(pair, whitening) if whitening else pair, config.leaky_item_vectors
+        means = {"source": mean_vectors(seen, split, "source"), "target": mean_vectors(seen, split, "target", leaky)}
+        reader = RowReader(seen, split, biases, leaky)
         if config.context:
-            reader.read_in_context()
+            reader.read_in_context(means)
         mean, item_bias = (0.0, None) if biases is None else (biases.mean, biases.item)
-        said = as_side(reader.items.catalogue())
-        counts = split.target_counts(pair)
-        model = RACRec(
-            config.model, said.vectors.shape[-1], pair.target.n_items, mean, reader.habit(), item_bias, counts
-        )
-        items = model.item_vector(said).detach().numpy()
+        width, counts = means["target"].shape[1], split.target_counts(pair)
+        model = RACRec(config.model, width, pair.target.n_items, mean, reader.habit(), item_bias, counts)
+        items = np.float32(model.scale) * means["target"]
         reading = Reading(config.encoder, config.rank > 0, config.most_reviews)
         recommender = RACRecRecommender(model, whitening, items, reading, reader.expected, biases, reader.context)
         criterion = RACRecLoss(config, model, recommender.items)
@@ -146,7 +145,10 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
 
         def validate() -> dict[str, float]:
             found = job.validate(recommender)
-            return found if known is None else found | {"rmse": _rmse(model, known), "-rmse": -_rmse(model, known)}
+            if known is None:
+                return found
+            rmse = _rmse(model, known)
+            return found | {"rmse": rmse, "-rmse": -rmse}
 
         monitor = MONITOR if config.rank else "-rmse"
         fitted = fit(model, batches, steps, criterion, validate, monitor, config, job.on_event, job.checkpoint)

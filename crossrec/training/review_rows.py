@@ -59,10 +59,9 @@ class RowReader:
         self.context: tuple[Floats, Floats] | None = None
         """(I+1, C) of source and target items, where reviews are read in their context."""
 
-    def read_in_context(self) -> None:
-        """Reads every review of a known item together with what the training part says of the item."""
-        source = ItemReviews(self.pair, self.split, "source").catalogue()
-        self.context = (context_of(source), context_of(self.items.catalogue()))
+    def read_in_context(self, means: dict[str, Floats]) -> None:
+        """Reads every review of a known item together with what the training part says of the item, `mean_vectors`."""
+        self.context = (context_of(means["source"]), context_of(means["target"]))
 
     def habit(self) -> float:
         """Slope of people's b_u in the target on their usual stars in the source, by least squares; never negative."""

@@ -90,9 +90,9 @@ class ItemReviews:
         return events, inside
 
 
-def mean_vectors(pair: DomainPair, split: Split, which: str, chunk: int = 2048) -> Floats:
+def mean_vectors(pair: DomainPair, split: Split, which: str, leaky: bool = False, chunk: int = 2048) -> Floats:
     """(I+1, W) mean of the title and the newest readable reviews of each item; zeros where nothing is written."""
-    reader, means = ItemReviews(pair, split, which), []
+    reader, means = ItemReviews(pair, split, which, leaky), []
     for start in range(0, pair.domain(which).n_items + 1, chunk):
         said = reader.catalogue(np.arange(start, min(start + chunk, pair.domain(which).n_items + 1)))
         means.append(said.vectors.sum(axis=1) / np.maximum(said.mask.sum(axis=1), 1)[:, None])

@@ -42,7 +42,7 @@ def test_the_table_tells_what_became_of_reviews(crossrec: Command, tiny: Path) -
     assert "it rests on reviews" in out
     assert "among the best" in out
     assert f"“{WINTER}” (" in out
-    assert "taken for the nearest item of Screen" in out
+    assert "taken for the 3 nearest items of Screen" in out
     assert "rank without" in out
     assert "+100%" in out
 

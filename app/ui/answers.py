@@ -140,7 +140,7 @@ def readings(evidence: Sequence[Evidence]) -> list[str]:
     for one in noted[:READINGS]:
         taken = one.used and one.kind == "review" and one.title
         how = (
-            f"taken for “{one.title}”, the nearest in {one.domain} (similarity {one.similarity:.2f})"
+            f"taken for “{one.title}” and the next nearest in {one.domain} (similarity {one.similarity:.2f})"
             if taken
             else one.note
         )

@@ -101,8 +101,10 @@ class Recommender(ABC):
             # Models are drawn before they are filled; whoever loads one keeps their own random numbers.
             with torch.random.fork_rng():
                 return kind.from_state(about, load_file(folder / "weights.safetensors"))
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            raise CrossrecError(f"The weights in {folder} are missing or damaged; train the run again.") from error
+        except (OSError, SafetensorError, KeyError, RuntimeError, TypeError) as error:
+            raise CrossrecError(
+                f"The weights in {folder} are missing, damaged or of an older version; train the run again."
+            ) from error
 
 
 def hide_seen(scores: Floats, histories: Histories) -> Floats:

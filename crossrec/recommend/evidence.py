@@ -24,6 +24,8 @@ from crossrec.text.dataset import event_text, title_text
 Floats = NDArray[np.float32]
 LONGEST = 400
 """Characters of a review that are shown."""
+NEAREST = 3
+"""Items that stand for a pasted review where only items are known."""
 DISLIKED = 2.0
 """A pasted review of so few stars is no item that a person took."""
 
@@ -61,6 +63,8 @@ class Piece:
     """Enters the item sequence of its domain; 0 enters nothing."""
     vector: Floats | None = None
     """(W,) of its words; None where it has none."""
+    also: tuple[int, ...] = ()
+    """Items that enter before `item`: the next nearest to a review, for one alone may be about another thing."""
 
     def with_stars(self, stars: float | None) -> "Piece":
         return replace(self, shown=replace(self.shown, stars=stars))
@@ -120,17 +124,17 @@ class Reader:
         readable = np.any(vectors, axis=1)
         if self.reads_reviews["source"]:
             return [Piece(*one) for one in zip(shown, [0] * len(shown), _or_none(vectors, readable), strict=True)]
-        items, cosines = self.catalog.nearest("source", vectors)
+        items, cosines = self.catalog.nearest("source", vectors, NEAREST)
         pieces = []
-        for one, item, cosine, vector in zip(
-            shown, items[:, 0].tolist(), cosines[:, 0].tolist(), _or_none(vectors, readable), strict=True
+        for one, (item, *others), cosine, vector in zip(
+            shown, items.tolist(), cosines[:, 0].tolist(), _or_none(vectors, readable), strict=True
         ):
             if vector is None or not item:
                 pieces.append(Piece(one))
                 continue
             about = self.catalog.items("source", [item])[0]
             matched = replace(one, item_id=about.item_id, title=about.title, similarity=cosine)
-            pieces.append(Piece(matched, item, vector))
+            pieces.append(Piece(matched, item, vector, tuple(other for other in reversed(others) if other)))
         return pieces
 
     def events(self, pair: DomainPair, user: int) -> list[Piece]:
@@ -167,12 +171,12 @@ class Reader:
         """The histories of B lists of pieces; `user` is the row of a known user, the same in all of them."""
         parts: dict[str, Any] = {"source": pad([[]] * len(batch)), "target": pad([[]] * len(batch))}
         for which, place in self.place.items():
-            chosen = [self._items(pieces, which) for pieces in batch]
-            parts[place] = pad([[piece.item for piece in pieces] for pieces in chosen])
+            chosen = [_sequence(self._items(pieces, which)) for pieces in batch]
+            parts[place] = pad([[item for item, _ in sequence] for sequence in chosen])
             stars = np.full(parts[place].shape, np.nan, np.float32)
-            for row, pieces in zip(stars, chosen, strict=True):
-                if pieces:
-                    row[-len(pieces) :] = [_nan(piece.shown.stars) for piece in pieces]
+            for row, sequence in zip(stars, chosen, strict=True):
+                if sequence:
+                    row[-len(sequence) :] = [given for _, given in sequence]
             parts[f"{place}_stars"] = None if np.isnan(stars).all() else stars
             if self.reads_reviews[which]:
                 parts[f"{place}_reviews"] = self._stacked([self._read(pieces, which) for pieces in batch])
@@ -226,7 +230,8 @@ class Reader:
         one = piece.shown
         if used:
             match = one.kind == "review" and one.similarity is not None
-            return f"taken for the nearest item of {one.domain}, similarity {one.similarity:.2f}" if match else None
+            many = f"the {1 + len(piece.also)} nearest items" if piece.also else "the nearest item"
+            return f"taken for {many} of {one.domain}, similarity {one.similarity:.2f}" if match else None
         if not (self.reads_items.get(one.which) or self.reads_reviews.get(one.which)):
             hidden = one.kind != "review" and self.place.get(one.which) == "target"
             return "only kept out of the list" if hidden else f"not used: this run does not look at {one.domain}"
@@ -258,6 +263,17 @@ def written(pair: DomainPair, which: str, user: int) -> list[str]:
 def _database() -> duckdb.DuckDBPyConnection:
     """Opened once, for opening takes longer than a user's reviews."""
     return duckdb.connect()
+
+
+def _sequence(pieces: Sequence[Piece]) -> list[tuple[int, float]]:
+    """Items and stars of the pieces, in order; an item that stands beside a review's nearest one counts once."""
+    seen, out = {piece.item for piece in pieces}, []
+    for piece in pieces:
+        for item in (*piece.also, piece.item):
+            if item == piece.item or item not in seen:
+                seen.add(item)
+                out.append((item, _nan(piece.shown.stars)))
+    return out
 
 
 def _disliked(piece: Piece) -> bool:

@@ -1,6 +1,7 @@
 """What every recommender must do, whatever is inside it."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -312,11 +313,17 @@ def test_loading_what_is_not_whole_is_told_in_one_sentence(recommender: Recommen
     whole = weights.read_bytes()
     for damage in (whole[: len(whole) // 2], b"", b"not weights at all"):
         weights.write_bytes(damage)
-        with pytest.raises(CrossrecError, match="missing or damaged"):
+        with pytest.raises(CrossrecError, match="missing, damaged or of an older version"):
             Recommender.load(tmp_path)
     weights.unlink()
-    with pytest.raises(CrossrecError, match="missing or damaged"):
+    with pytest.raises(CrossrecError, match="missing, damaged or of an older version"):
         Recommender.load(tmp_path)
+    known = json.loads(about.read_text())
+    if "config" in known:
+        weights.write_bytes(whole)
+        about.write_text(json.dumps(known | {"config": {"a setting that was": 1}}))
+        with pytest.raises(CrossrecError, match="of an older version"):
+            Recommender.load(tmp_path)
     about.write_text('{"kind": "bogus"}')
     with pytest.raises(CrossrecError, match=r"'bogus'.*sasrec"):
         Recommender.load(tmp_path)

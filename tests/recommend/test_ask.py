@@ -8,7 +8,7 @@ import pytest
 from crossrec.data.histories import Histories, Reviews
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
-from crossrec.recommend.evidence import written
+from crossrec.recommend.evidence import NEAREST, written
 from crossrec.recommend.person import Person, Review
 from crossrec.recommend.recommender import RunRecommender, fit_in_words
 from crossrec.runs.folder import Run, open_run
@@ -32,17 +32,19 @@ def test_a_review_stands_for_its_nearest_item() -> None:
     answer = recommender.ask(Person(reviews=(WINTER, JOKE)), 5)
     vectors = np.array(recommender.catalog.shelf("source").vectors, np.float32)
     words = load_encoder("static").encode([WINTER.text, JOKE.text])
-    nearest = (words @ vectors[1:].T).argmax(axis=1) + 1
-    assert len(set(nearest.tolist())) == 2
+    order = np.argsort(-(words @ vectors[1:].T), axis=1)[:, :NEAREST] + 1
+    nearest = order[:, 0]
+    assert len(set(order.ravel().tolist())) == 2 * NEAREST
     ids = [item.item_id for item in recommender.catalog.items("source", nearest)]
     assert [one.item_id for one in answer.evidence] == ids
     assert [one.similarity for one in answer.evidence] == pytest.approx(
         (words @ vectors.T)[[0, 1], nearest].tolist(), abs=2e-3
     )
     assert answer.evidence[0].note == (
-        f"taken for the nearest item of Screen, similarity {answer.evidence[0].similarity:.2f}"
+        f"taken for the 3 nearest items of Screen, similarity {answer.evidence[0].similarity:.2f}"
     )
-    items, scores = recommender.recommender.recommend(Histories.of([nearest.tolist()], [[]]), 5)
+    told = [*order[0, ::-1].tolist(), *order[1, ::-1].tolist()]  # of each review the nearest is the newest
+    items, scores = recommender.recommender.recommend(Histories.of([told], [[]]), 5)
     assert [one.item_id for one in answer.items] == [i.item_id for i in recommender.catalog.items("target", items[0])]
     assert [one.score for one in answer.items] == pytest.approx(scores[0].tolist())
     assert (answer.basis, answer.n_reviews, answer.n_source, answer.n_target) == ("reviews", 2, 0, 0)

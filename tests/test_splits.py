@@ -336,3 +336,23 @@ def test_the_report_counts_what_was_hidden_and_what_ties(pair: DomainPair, make_
     assert leak_report(pair, clean())["notes"][0].startswith("1 source events were hidden")
     tied = make_pair([[1]], [[1, 2, 3]], [[0]], [[4, 4, 4]])
     assert leak_report(tied, split_next_item(tied))["notes"][1].startswith("2 questions share their time")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hidden_events_are_the_truths_and_their_questions(rated_pair: Callable[..., DomainPair], seed: int) -> None:
+    pair = rated_pair(seed, users=20)
+    asked = _split(pair, "cold-user", 0, *cold_user(pair, 0, share=0.3)).test
+    expected = [
+        (pair.target.offsets[user] + k, q)
+        for q, (user, first, last) in enumerate(zip(asked.user, asked.target_end, asked.truth_end, strict=True))
+        for k in range(first, last)
+    ]
+    assert expected
+    assert list(zip(*asked.hidden(pair), strict=True)) == expected
+    stars = pair.target.ratings
+    assert stars is not None
+    rated = [one for one in expected if not np.isnan(stars[one[0]])]
+    assert 0 < len(rated) < len(expected)
+    assert list(zip(*asked.hidden(pair, rated=True), strict=True)) == rated
+    bare = dataclasses.replace(pair, target=dataclasses.replace(pair.target, ratings=None))
+    assert [len(part) for part in asked.hidden(bare, rated=True)] == [0, 0]

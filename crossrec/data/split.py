@@ -42,6 +42,16 @@ class Questions:
         """The questions of some rows."""
         return Questions(self.user[rows], self.source_end[rows], self.target_end[rows], self.truth_end[rows])
 
+    def hidden(self, pair: DomainPair, rated: bool = False) -> tuple[Ints, Ints]:
+        """(R,) the hidden target events of all questions, and the question of each; `rated`: only those with stars."""
+        starts = pair.target.offsets[self.user] + self.target_end
+        events, rows = ranges(starts, self.truth_end - self.target_end)
+        if not rated:
+            return events, rows
+        stars = pair.target.ratings
+        known = np.zeros(len(events), bool) if stars is None else ~np.isnan(stars[events])
+        return events[known], rows[known]
+
     def histories(self, pair: DomainPair, rows: slice = slice(None)) -> Histories:
         """What a recommender may look at to answer these rows."""
         return pair.histories(self.user[rows], self.source_end[rows], self.target_end[rows])

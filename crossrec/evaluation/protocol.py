@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from crossrec.data.histories import ranges
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Questions, Split
 from crossrec.evaluation.metrics import CUTOFFS, METRICS, mean_by_question, ranking_metrics
@@ -204,6 +203,5 @@ def _scores(recommender: Recommender, pair: DomainPair, questions: Questions) ->
 
 def _truths(pair: DomainPair, questions: Questions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(R,) the hidden items of all questions, and the row of each."""
-    starts = pair.target.offsets[questions.user] + questions.target_end
-    at, row = ranges(starts, questions.truth_end - questions.target_end)
+    at, row = questions.hidden(pair)
     return pair.target.items[at].astype(np.int64), row

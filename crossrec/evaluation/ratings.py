@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import DegenerateDataWarning, bootstrap
 
-from crossrec.data.histories import Ints, Reviews, ranges
+from crossrec.data.histories import Ints, Reviews
 from crossrec.data.pair import DomainPair
 from crossrec.data.ratings import Ratings
 from crossrec.data.split import Split
@@ -67,10 +67,7 @@ def evaluate_ratings(
     questions = split.part(part)
     # Histories of like lengths stand together: little padding.
     questions = questions.take(np.lexsort((questions.source_end, questions.target_end)))
-    first = pair.target.offsets[questions.user] + questions.target_end
-    events, owner = ranges(first, questions.truth_end - questions.target_end)
-    rated = ~np.isnan(stars[events])
-    events, owner = events[rated], owner[rated]
+    events, owner = questions.hidden(pair, rated=True)
     if not len(events):
         return None
     items = pair.target.items[events].astype(np.int64)

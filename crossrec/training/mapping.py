@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from crossrec.config import require
-from crossrec.data.histories import ranges
 from crossrec.data.pair import DomainPair
 from crossrec.data.ratings import Ratings
 from crossrec.data.split import Questions
@@ -167,11 +166,7 @@ def rmse(recommender: Recommender, pair: DomainPair, questions: Questions) -> fl
     """Of the stars that the hidden events of some questions have; NaN where they have none."""
     stars = pair.target.ratings
     assert stars is not None
-    events, row = ranges(
-        pair.target.offsets[questions.user] + questions.target_end, questions.truth_end - questions.target_end
-    )
-    rated = ~np.isnan(stars[events])
-    events, row = events[rated], row[rated]
+    events, row = questions.hidden(pair, rated=True)
     if not len(events):
         return float("nan")
     items = pair.target.items[events].astype(np.int64)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossrec.config import require
-from crossrec.data.histories import ranges
 from crossrec.data.pair import first_mask
 from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
@@ -157,18 +156,15 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
 
 def _hidden_ratings(reader: RowReader) -> Rows | None:
     """The rows of the validation part that have stars; None where there are none."""
-    pair, questions = reader.pair, reader.split.valid
-    if pair.target.ratings is None:
-        return None
-    starts = pair.target.offsets[questions.user] + questions.target_end
-    events, rows = ranges(starts, questions.truth_end - questions.target_end)
-    rated = ~np.isnan(pair.target.ratings[events])
-    return reader.hidden(questions, events[rated], rows[rated]) if rated.any() else None
+    questions = reader.split.valid
+    events, rows = questions.hidden(reader.pair, rated=True)
+    return reader.hidden(questions, events, rows) if len(events) else None
 
 
 @torch.no_grad()
 def _rmse(model: RACRec, rows: Rows) -> float:
     model.eval()
+    rows = rows.to(model.product.weight.device)
     stars = model(rows.source, rows.target, rows.item, rows.number, rows.usual, rows.bias)[0].clamp(1, 5)
     return float((stars - rows.rating).square().mean().sqrt())
 
@@ -183,7 +179,8 @@ class RACRecLoss:
     def __call__(self, net: nn.Module, rows: Rows) -> dict[str, Tensor]:
         """{"loss", and each part by name}."""
         config = self.config
-        device = self.items.device
+        device = self.model.product.weight.device
+        rows, self.items = rows.to(device), self.items.to(device)
         stars, tastes, item, product = net(rows.source, rows.target, rows.item, rows.number, rows.usual, rows.bias)
         model = self.model
         rated = ~rows.rating.isnan()
@@ -228,9 +225,9 @@ class RACRecLoss:
         query, number = query[liked], rows.number[liked]
         if len(self.items) - 1 <= MOST_SCORED:
             logits = model.ranking(query, model.product(self.items))
-            logits = logits.index_fill(1, torch.zeros(1, dtype=torch.long), -torch.inf)
+            logits = logits.index_fill(1, torch.zeros_like(number[:1]), -torch.inf)
         else:
-            drawn = torch.randint(1, len(self.items), (MOST_SCORED,))
+            drawn = torch.randint(1, len(self.items), (MOST_SCORED,), device=number.device)
             logits = model.ranking(query, model.product(self.items[drawn]), drawn)
             # A drawn item that is the row's own is not told from itself.
             logits = logits.masked_fill(drawn == number[:, None], -torch.inf)

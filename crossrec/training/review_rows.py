@@ -5,7 +5,7 @@ B rows in a batch, K reviews, C width of a vector, I items.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,15 @@ class Rows(NamedTuple):
     """(B,) stars, NaN where none were given."""
     progress: float = 0.0
     """Share of the training that is done."""
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows on another device."""
+        moved: dict[str, Any] = {
+            name: Side(*(tensor.to(device) for tensor in part)) if isinstance(part, Side) else part.to(device)
+            for name, part in self._asdict().items()
+            if name != "progress"
+        }
+        return Rows(**moved, progress=self.progress)
 
 
 class RowReader:

@@ -211,6 +211,34 @@ def test_the_corrected_form_has_five_losses_and_a_ranking(pair: DomainPair) -> N
     assert parts["rank"].item() == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+def test_a_large_catalogue_is_told_from_drawn_items(pair: DomainPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = torch.tensor([3, 1, 5, 3])
+    monkeypatch.setattr("crossrec.training.racrec.MOST_SCORED", 4)
+    monkeypatch.setattr(torch, "randint", lambda low, high, size, **_: drawn)
+    parts, model, rows, items = loss_of(pair)
+    query, products = model.tastes(rows.source, rows.target).query, model.product(items)
+    losses = []
+    for at, number in enumerate(rows.number.tolist()):
+        own = model.item_vector(type(rows.liked)(*(part[at : at + 1] for part in rows.liked)))
+        logits = [query[at] @ model.product(own)[0] + model.popularity[number]]
+        logits += [query[at] @ products[j] + model.popularity[j] for j in drawn.tolist() if j != number]
+        losses.append(F.cross_entropy(torch.stack(logits), torch.tensor(0)).item())
+    assert parts["rank"].item() == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_coattention_is_trained_and_rates_otherwise_than_the_mean(pair: DomainPair) -> None:
+    made = {selection: racrec(job(pair, selection=selection))[0] for selection in ("mean", "coattention")}
+    people, items = pair.histories(np.arange(9), pair.source.counts[:9], pair.target.counts[:9]), np.arange(9) % 8 + 1
+    events = np.arange(9)
+    said = ItemReviews(pair, split_of(pair)).before(events)
+    stars = {selection: model.rate(people, items, said) for selection, model in made.items()}
+    assert np.isfinite(stars["coattention"]).all()
+    assert np.abs(stars["coattention"] - stars["mean"]).max() > 1e-4
+    model = made["coattention"]
+    assert isinstance(model, RACRecRecommender)
+    assert not torch.equal(model.model.affinity, torch.eye(len(model.model.affinity)))
+
+
 def test_a_classifier_behind_the_reversal_teaches_the_towers_the_opposite(pair: DomainPair) -> None:
     parts, model, *_ = loss_of(pair)
     towards = torch.autograd.grad(parts["class"], model.classifier.weight, retain_graph=True)[0]

@@ -98,6 +98,9 @@ class Reporter:
             f"  {event['seconds']:.0f} s{star}"
         )
 
+    def _resume(self, event: dict[str, Any]) -> None:
+        self.line(f"  goes on in epoch {event['epoch']}, after {event['step']} of its steps")
+
     def _note(self, event: dict[str, Any]) -> None:
         self.line(event["text"])
 
@@ -118,6 +121,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], title: str | Non
         if cells and all(cell[:1] in "+-0123456789" for cell in cells if cell):
             column.justify = "right"
     console.print(grid)
+
+
+def percent_done(status: dict[str, Any]) -> tuple[str, str]:
+    """The state of a task, and how far it is in words."""
+    state = status["state"]
+    if state == "failed":
+        return state, status.get("error") or ""
+    if state not in ("running", "stopping", "stopped") or "epoch" not in status:
+        return state, status.get("doing") or ""
+    at = f"epoch {status['epoch']} of at most {status['epochs']}"
+    if state == "stopped":
+        return state, at
+    doing = status.get("doing")
+    return state, f"{at}, {status['eta']:.0f} s left at most" if doing == "training" else f"{at}, {doing}"
 
 
 def bars(steps: Sequence[tuple[str, str, int, int]]) -> None:

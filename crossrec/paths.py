@@ -26,6 +26,10 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def imports() -> Path:
+    return home() / "imports"
+
+
 def downloads() -> Path:
     return home() / "downloads"
 

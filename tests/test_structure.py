@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crossrec"
 ROOMS = ["data", "text", "models", "training", "evaluation", "runs", "recommend", "feedback"]
 """A room may use itself and the earlier ones. What stands beside them, but for the doors, is used by all."""
-DOORS = {"api", "api_docs", "cli", "cli_data", "cli_recommend", "cli_text", "console", "__main__"}
+DOORS = {
+    "api",
+    "api_docs",
+    "cli",
+    "cli_data",
+    "cli_recommend",
+    "cli_runs",
+    "cli_text",
+    "cli_train",
+    "console",
+    "__main__",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

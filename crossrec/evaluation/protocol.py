@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from crossrec import processes
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Questions, Split
 from crossrec.evaluation.metrics import CUTOFFS, METRICS, mean_by_question, ranking_metrics
@@ -45,6 +46,8 @@ class Evaluation:
 def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str = "test", seed: int = 0) -> Evaluation:
     """Ranks the whole catalogue for each question, and beside it each truth among 99 drawn items.
 
+    Of several processes each scores a part of the questions, and all get the whole answer.
+
     A person's own items are left out of the ranking. Items with equal scores are ordered by one seeded shuffle of the
     catalogue that is the same for every recommender: ties neither help nor harm anyone on average. Sampled negatives
     are items that the person does not have at all, the same ones for every recommender.
@@ -56,19 +59,22 @@ def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str
     shuffle = np.random.default_rng(seed).permutation(pair.target.n_items + 1)
     negatives = Negatives(pair.target.n_items, pair.target, seed)
     n = len(questions)
-    truths, owners, ranks, drawn_ranks = [], [], [], []
+    owners, ranks, drawn_ranks = [], [], []
     top = np.zeros((n, 10), np.int64)
-    for rows in _chunks(questions, pair.target.n_items):
+    for number, rows in enumerate(_chunks(questions, pair.target.n_items)):
         part_of = questions.take(rows)
+        truth, row = _truths(pair, part_of)
+        # Drawn by every process, that each chunk meets the same ones whoever takes it.
+        drawn = negatives.outside(torch.from_numpy(part_of.user[row]), SAMPLED).numpy()
+        if not processes.mine(number):
+            continue
         scores = _scores(recommender, pair, part_of)
         top[rows] = top_k(scores, 10)[0]
-        truth, row = _truths(pair, part_of)
         ranks.append(full_ranks(scores, truth, row, shuffle))
-        drawn = negatives.outside(torch.from_numpy(part_of.user[row]), SAMPLED).numpy()
         drawn_ranks.append(sampled_ranks(scores, truth, row, drawn, shuffle))
-        truths.append(truth)
         owners.append(rows[row])
-    rank, owner, drawn_rank = (np.concatenate(x) if x else np.zeros(0, np.int64) for x in (ranks, owners, drawn_ranks))
+    rank, owner, drawn_rank = (_together(x) for x in (ranks, owners, drawn_ranks))
+    top = np.max(processes.gather(top), axis=0)
     best = np.full(n, pair.target.n_items + 1)
     np.minimum.at(best, owner, rank)
     # With several truths a user, the sampled protocol asks for each alone, and the user's value is the mean.
@@ -93,14 +99,17 @@ def quick(recommender: Recommender, pair: DomainPair, split: Split, part: str = 
     questions = split.part(part)
     shuffle = np.random.default_rng(0).permutation(pair.target.n_items + 1)
     ranks, owners = [], []
-    for rows in _chunks(questions, pair.target.n_items):
+    for number, rows in enumerate(_chunks(questions, pair.target.n_items)):
+        if not processes.mine(number):
+            continue
         part_of = questions.take(rows)
         truth, row = _truths(pair, part_of)
         ranks.append(full_ranks(_scores(recommender, pair, part_of), truth, row, shuffle))
         owners.append(rows[row])
-    if not ranks:
+    rank, owner = _together(ranks), _together(owners)
+    if not len(rank):
         return {"ndcg@10": float("nan"), "hr@10": float("nan")}
-    values = ranking_metrics(np.concatenate(ranks), np.concatenate(owners), len(questions), (10,))
+    values = ranking_metrics(rank, owner, len(questions), (10,))
     return {name: float(np.nanmean(values[name])) for name in ("ndcg@10", "hr@10")}
 
 
@@ -182,6 +191,11 @@ def _means(table: pd.DataFrame) -> dict[str, Any]:
         "full": {name: float(table[name].mean()) for name in names},
         "sampled": {name: float(table[f"sampled.{name}"].mean()) for name in names},
     }
+
+
+def _together(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """One array of the parts of all processes."""
+    return np.concatenate([np.zeros(0, np.int64), *(one for parts in processes.gather(parts) for one in parts)])
 
 
 def _chunks(questions: Questions, n_items: int) -> list[NDArray[np.int64]]:

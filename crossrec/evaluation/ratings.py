@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import DegenerateDataWarning, bootstrap
 
+from crossrec import processes
 from crossrec.data.histories import Ints, Reviews
 from crossrec.data.pair import DomainPair
 from crossrec.data.ratings import Ratings
@@ -73,15 +74,20 @@ def evaluate_ratings(
     items = pair.target.items[events].astype(np.int64)
     biases, means = Biases.fit(known), known.item_means()
     score, bias, predicted = (np.full(len(events), np.nan, np.float32) for _ in range(3))
-    for rows, row, asked in _by_question(owner, pair.target.n_items):
+    for number, (rows, row, asked) in enumerate(_by_question(owner, pair.target.n_items)):
+        if not processes.mine(number):
+            continue
         histories = questions.take(asked).histories(pair)
         score[rows] = recommender.score(histories)[row, items[rows]]
         bias[rows] = biases.score(histories)[row, items[rows]]
-    for start in range(0, len(events) if recommender.rates else 0, CHUNK):
+    for number, start in enumerate(range(0, len(events) if recommender.rates else 0, CHUNK)):
+        if not processes.mine(number):
+            continue
         rows = slice(start, start + CHUNK)
         histories = questions.take(owner[rows]).histories(pair)
         reviews = item_reviews(events[rows]) if item_reviews else None
         predicted[rows] = recommender.rate(histories, items[rows], reviews)
+    score, bias, predicted = (processes.combined(values) for values in (score, bias, predicted))
     if np.isnan(score).any() or (recommender.rates and np.isnan(predicted).any()):
         raise ValueError(f"{recommender.kind} predicted NaN")
     table = pd.DataFrame(

@@ -98,7 +98,7 @@ class RunRecommender:
         self.run = place if isinstance(place, Run) else None
         folder = place.folder if isinstance(place, Run) else place
         if self.run is not None and not self.run.finished:
-            raise CrossrecError(f"Run {self.run.name!r} cannot be used: its state is {self.run.status()['state']!r}.")
+            raise CrossrecError(f"Run {self.run.name!r} cannot be used: its state is {self.run.state!r}.")
         about = paths.read_json(folder / ("export.json" if self.run is None else "config.json"))
         self.name, self.title, self.recipe = str(about["run"]), str(about["title"]), str(about["recipe"])
         self.dataset, self.which = str(about["dataset"]), str(about["domain"])

@@ -1,15 +1,14 @@
 """A run on disk: one training in a folder whose files any process can read at any time.
 
-config.json (what was asked, enough to repeat it), status.json (how far it is), events.jsonl (what happened),
-metrics.json, per_user.parquet and, of data with stars, ratings.parquet (what came out), recommender/ (safetensors and
-JSON).
+Beside what every task has (see `task.py`): checkpoint/ while it is trained, metrics.json, per_user.parquet and, of data
+with stars, ratings.parquet (what came out), recommender/ (safetensors and JSON).
 """
 
-import json
 import os
 import platform
+import shutil
 import subprocess
-from dataclasses import dataclass
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,29 +19,15 @@ import pandas as pd
 from crossrec import paths
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError, nearest
+from crossrec.runs.task import STATES, Task, TaskWriter, new_task, now
 
+PHASES = {"open": "opening the data", "start": "getting ready", "test": "testing"}
+"""What a run is doing, beside training."""
 RECORDED = ("crossrec", "torch", "numpy", "pandas", "accelerate", "duckdb", "scipy")
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Task):
     """A run's folder, opened for reading; the files are read anew at each call."""
-
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    def config(self) -> dict[str, Any]:
-        return paths.read_json(self.folder / "config.json")
-
-    def status(self) -> dict[str, Any]:
-        return paths.read_json(self.folder / "status.json")
-
-    @property
-    def finished(self) -> bool:
-        return self.status()["state"] == "finished"
 
     def pair(self) -> DomainPair:
         """The dataset that it was trained on.
@@ -69,7 +54,7 @@ class Run:
         """
         path = self.folder / "per_user.parquet"
         if not path.exists():
-            raise CrossrecError(f"Run {self.name!r} has no results: its state is {self.status()['state']!r}.")
+            raise CrossrecError(f"Run {self.name!r} has no results: its state is {self.state!r}.")
         return pd.read_parquet(path)
 
     def ratings(self) -> pd.DataFrame | None:
@@ -77,56 +62,72 @@ class Run:
         path = self.folder / "ratings.parquet"
         return pd.read_parquet(path) if path.exists() else None
 
-    def events(self) -> list[dict[str, Any]]:
-        """What the training reported so far; a last line that is still being written is left out."""
-        path = self.folder / "events.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
-
     @property
     def recommender(self) -> Path:
         return self.folder / "recommender"
 
 
-class RunWriter:
-    """The writing side of a run: makes its folder, and keeps status and events true."""
+class RunWriter(TaskWriter):
+    """The writing side of a run."""
 
     def __init__(self, config: dict[str, Any], name: str | None = None):
-        """Makes runs/<name>/ with config.json and status.json.
+        """Makes runs/<name>/ and works on it.
 
         Args:
             config: "recipe", "dataset", "seed", "settings" and whatever else repeats the run.
             name: the folder's name, or None for one made of recipe, dataset, seed and time.
         """
-        now = datetime.now(UTC)
-        stem = name or f"{config['dataset']}-{config['recipe']}-s{config['seed']}-{now:%Y%m%d-%H%M%S}"
-        self.folder = _new_folder(paths.runs(), paths.slug(stem, "run"), may_count=name is None)
-        self.run = Run(self.folder)
-        about = {
-            "run": self.folder.name,
-            **config,
-            "created": now.isoformat(timespec="microseconds"),
-            "versions": _versions(),
-            "git_commit": _git_commit(),
-            "machine": {"system": platform.system(), "processor": platform.machine(), "cpus": os.cpu_count()},
-        }
-        self._status: dict[str, Any] = {"state": "running", "pid": os.getpid()}
-        self.status()
-        paths.write_json(self.folder / "config.json", about)
+        self._open(*new_run(config, name, {"state": "running"}))
 
-    def status(self, **changes: Any) -> None:
-        """Changes what status.json says."""
-        self._status |= changes
-        paths.write_json(self.folder / "status.json", {**self._status, "updated": _now()})
+    @classmethod
+    def resume(cls, run: "Run", expect: tuple[str, ...] = ("queued", "stopped", "failed")) -> "RunWriter":
+        """Takes up a run that waits, was stopped or failed.
+
+        Raises:
+            CrossrecError: another process is at it, or its state is another.
+        """
+        writer = cls.__new__(cls)
+        writer._open(run.folder, None, expect)
+        return writer
+
+    def _open(self, folder: Path, lock: int | None, expect: tuple[str, ...] = STATES) -> None:
+        super().__init__(folder, lock, expect)
+        self.run = Run(folder)
+        self._told = 0.0
+        self._describe()
+
+    def _describe(self) -> None:
+        """Adds to config.json what the run is carried out with; a later part of it is told beside the first."""
+        import torch
+
+        config = self.run.config()
+        threads = config.get("threads")
+        if threads is not None:  # sums come out the same, to the last bit, with as many threads only
+            torch.set_num_threads(threads)
+        made: dict[str, Any] = {"versions": _versions(), "git_commit": _git_commit(), "machine": _machine()}
+        made["threads"] = torch.get_num_threads()
+        if "versions" not in config:
+            config |= made
+        elif any(config.get(key) != value for key, value in made.items()):
+            config["resumed"] = [*config.get("resumed", []), {"time": now(), **made}]
+        paths.write_json(self.folder / "config.json", config)
 
     def event(self, event: dict[str, Any]) -> None:
-        """Appends to events.jsonl, and the epoch to the status."""
-        if event["event"] == "epoch":
-            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**event, "time": _now()}, allow_nan=False) + "\n")
-            self.status(**{key: event[key] for key in ("epoch", "epochs", "best", "seconds", "eta")})
+        """Appends what tells how the training goes to events.jsonl, and where it is to the status."""
+        kind = event["event"]
+        if kind == "resume":
+            at = (event["epoch"], event["step"])
+            # An epoch's own event comes after its last step.
+            self.keep_events(lambda old: (old["epoch"] + (old["event"] == "epoch"), old.get("step", 0)) <= at)
+        elif kind in ("epoch", "step"):
+            super().event(event)
+            told = ("epoch", "epochs", "step", "steps", "best", "loss", "seconds", "eta", "rate")
+            self.status(doing="training", **{key: event[key] for key in told if key in event})
+        elif kind in PHASES:
+            self.status(doing=PHASES[kind])
+        elif kind == "encode" and time.monotonic() - self._told > 1.0:
+            self._told = time.monotonic()
+            self.status(doing=f"reading the texts, {event['done']:,} of {event['total']:,}")
 
     def finish(self, metrics: dict[str, Any], per_user: pd.DataFrame, ratings: pd.DataFrame | None = None) -> None:
         """Writes the results, then says finished."""
@@ -136,11 +137,22 @@ class RunWriter:
                 table.to_parquet(temporary, index=False)
                 temporary.replace(self.folder / f"{name}.parquet")
         paths.write_json(self.folder / "metrics.json", metrics)
-        self.status(state="finished", eta=0)
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        self.end("finished", eta=0)
 
     def fail(self, reason: str) -> None:
         """Says failed, and why in one sentence."""
-        self.status(state="failed", error=reason)
+        self.end("failed", reason)
+
+
+def new_run(config: dict[str, Any], name: str | None, status: dict[str, Any]) -> tuple[Path, int]:
+    """Makes runs/<name>/; its folder and the descriptor of its lock, as `task.new_task`."""
+    return new_task(paths.runs(), name or run_stem(config), "run", config, status, may_count=name is None)
+
+
+def run_stem(config: dict[str, Any]) -> str:
+    """The name of a run that was given none."""
+    return f"{config['dataset']}-{config['recipe']}-s{config['seed']}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def open_run(name: str) -> Run:
@@ -156,8 +168,10 @@ def open_run(name: str) -> Run:
     return Run(folder)
 
 
-def list_runs(dataset: str | None = None, recipe: str | None = None, finished: bool = False) -> list[Run]:
-    """Runs, newest first; optionally only those of a dataset, of a recipe, or finished ones.
+def list_runs(
+    dataset: str | None = None, recipe: str | None = None, finished: bool = False, states: tuple[str, ...] = STATES
+) -> list[Run]:
+    """Runs, newest first; optionally only those of a dataset, of a recipe, finished ones or in some states.
 
     A folder whose files cannot be read is none of them; `damaged_runs` names it.
     """
@@ -166,7 +180,9 @@ def list_runs(dataset: str | None = None, recipe: str | None = None, finished: b
         try:
             config, state = run.config(), run.status()["state"]
             fits = dataset in (None, config["dataset"]) and recipe in (None, config["recipe"])
-            if fits and (state == "finished" or not finished):
+            if fits and states != STATES and state == "running":
+                state = run.state
+            if fits and (state == "finished" or not finished) and state in states:
                 found.append((config["created"], run.name, run))
         except (CrossrecError, KeyError):
             continue
@@ -183,13 +199,13 @@ def _folders() -> list[Run]:
     return [Run(path) for path in paths.runs().glob("[!.]*") if path.is_dir()]
 
 
-def matching(dataset: str, recipe: str, **wanted: Any) -> list[Run]:
-    """The finished runs of a recipe on a dataset whose config agrees with `wanted`, newest first."""
+def matching(dataset: str, recipe: str, states: tuple[str, ...] = ("finished",), /, **wanted: Any) -> list[Run]:
+    """The runs of a recipe on a dataset, finished ones if not told otherwise, whose config agrees; newest first."""
 
     def agrees(config: dict[str, Any]) -> bool:
         return all(config.get(key) == value for key, value in wanted.items())
 
-    return [run for run in list_runs(dataset, recipe, finished=True) if agrees(run.config())]
+    return [run for run in list_runs(dataset, recipe, states=states) if agrees(run.config())]
 
 
 def latest(dataset: str, recipe: str, **wanted: Any) -> Run | None:
@@ -197,21 +213,8 @@ def latest(dataset: str, recipe: str, **wanted: Any) -> Run | None:
     return next(iter(matching(dataset, recipe, **wanted)), None)
 
 
-def _new_folder(parent: Path, stem: str, may_count: bool) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    for count in range(1, 1000):
-        folder = parent / (stem if count == 1 else f"{stem}-{count}")
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError as error:
-            if not may_count:
-                raise CrossrecError(f"There is a run {stem!r} already; give the new one another name.") from error
-    raise CrossrecError(f"There are a thousand runs named {stem!r}; remove some.")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _machine() -> dict[str, Any]:
+    return {"system": platform.system(), "processor": platform.machine(), "cpus": os.cpu_count()}
 
 
 def _versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossrec import processes
 from crossrec.data.histories import Ints
 from crossrec.data.pair import Domain
 
@@ -54,8 +55,8 @@ class SequenceBatches:
         """Predictions an epoch."""
         return int((self.stops - self.starts - (self.starts > 0)).sum())
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch; the same for the same seed and epoch.
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on; the same for the same seed and epoch.
 
         Windows are sorted by length after a small random shift, cut into batches, and the batches shuffled: each batch
         is nearly free of padding, and no two epochs have the same batches.
@@ -64,8 +65,8 @@ class SequenceBatches:
         length = self.stops - self.starts
         order = np.argsort(length + rng.random(len(length)) * (1 + 0.1 * length), kind="stable")
         cuts = np.arange(0, len(order), self.batch_size)
-        for cut in rng.permutation(cuts):
-            yield self._batch(order[cut : cut + self.batch_size])
+        for cut in rng.permutation(cuts)[start:]:
+            yield self._batch(processes.part(order[cut : cut + self.batch_size]))
 
     def _batch(self, rows: Ints) -> Batch:
         users, start, stop = self.users[rows], self.starts[rows], self.stops[rows]

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from crossrec import processes
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Split
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec
-from crossrec.training.loop import Fitted, OnEvent
+from crossrec.training.loop import Control, Fitted
 
 MONITOR = "ndcg@10"
 SMALL_CATALOGUE = 5_000
@@ -30,11 +30,9 @@ class Job:
     seed: int
     validate: Validate
     """Scores a recommender on the validation questions: {"ndcg@10", "hr@10"}."""
-    on_event: OnEvent
+    control: Control = field(default_factory=Control)
     source_model: SASRec | None = None
     """The trained source model, for recipes that need one."""
-    checkpoint: Path | None = None
-    """Folder for the best weights so far."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,17 @@ class Recipe:
     """Whether its histories carry review vectors, of the encoder that its config names."""
 
 
+def process_seed(seed: int) -> int:
+    """The seed itself in the main process, another one in every other."""
+    return seed + 1_000_003 * processes.index()
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """A block whose torch random numbers start from a seed, and that leaves those outside it as they were."""
+    """A block whose torch random numbers start from a seed, and that leaves those outside it as they were.
+
+    Of several processes each draws its own.
+    """
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(process_seed(seed))
         yield

@@ -1,22 +1,32 @@
 """The one training loop, on Accelerate: one CPU, one GPU or many processes run the same lines."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from safetensors.torch import save_file
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from crossrec import processes
 from crossrec.config import require
 from crossrec.errors import CrossrecError
-from crossrec.paths import write_json
+from crossrec.stopping import Stop, Stopped
+from crossrec.training import checkpoint as checkpoints
 
 OnEvent = Callable[[dict[str, Any]], None]
+Loss = Callable[[Any, Any], dict[str, Tensor]]
+
+TELL = 1.0
+"""Seconds between two events within an epoch."""
+KEEP = 10.0
+"""Least seconds between two checkpoints."""
+KEEP_SHARE = 50
+"""A checkpoint is not begun before so many times of what the last one took have passed: they cost at most 2 %."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class LoopConfig:
     epochs: int = 60
     """Most passes over the training part; early stopping usually ends sooner."""
     batch_size: int = 128
-    """Windows a step."""
+    """Windows a step, over all processes."""
     lr: float = 1e-3
     """Learning rate of Adam."""
     weight_decay: float = 0.0
@@ -51,135 +61,331 @@ class LoopConfig:
         require(self.warmup >= 0, f"warmup ({self.warmup}) must not be negative")
 
 
+class Batches(Protocol):
+    """The batches of a training: the same for the same epoch and step, whatever was asked before."""
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of an epoch (from 1) from step `start` (from 0) on; each process gets its part of each."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """What surrounds a training: who is told, where it is kept, what ends it early."""
+
+    on_event: OnEvent = lambda event: None
+    checkpoint: Path | None = None
+    """Folder of its checkpoints; a training that finds one there goes on from it."""
+    stop: Stop | None = None
+    """Asked at every step."""
+    sample: float | None = None
+    """Seconds after which the first epoch is cut short and the training ends, to measure what it would cost."""
+    track: Path | None = None
+    """Folder for TensorBoard files."""
+
+
 @dataclass
 class Fitted:
     """What a training came to; the model holds the weights of the best epoch."""
 
-    best_epoch: int
-    best_score: float
-    epochs: int
-    seconds: float
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+    epochs: int = 0
+    seconds: float = 0.0
+    """Over all of its parts, if it was stopped and resumed."""
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Objective(nn.Module):
+    """The loss as a module: data-parallel training sees every weight that the loss uses, in one forward."""
+
+    def __init__(self, model: nn.Module, loss: Loss):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        parts = self.loss(self.model, batch)
+        return {name: value if name == "loss" else value.detach() for name, value in parts.items()}
 
 
 def fit(
     model: nn.Module,
-    batches: Callable[[int], Iterable[Any]],
-    steps: int,
-    loss: Callable[[nn.Module, Any], dict[str, Tensor]],
+    batches: Batches,
+    loss: Loss,
     validate: Callable[[], dict[str, float]],
     monitor: str,
     config: LoopConfig,
-    on_event: OnEvent = lambda event: None,
-    checkpoint: Path | None = None,
+    control: Control | None = None,
+    generators: Iterable[torch.Generator] = (),
 ) -> Fitted:
     """Trains until the validation score has stopped rising, and leaves the best weights in the model.
 
+    A training that was stopped, or killed after a checkpoint, and is begun again with the same arguments ends with the
+    weights of one that was not: bit for bit on one CPU with the same number of threads.
+
     Args:
         model: trained in place.
-        batches: epoch number (from 1) -> its batches, `steps` of them.
-        steps: batches an epoch.
+        batches: what it is trained on.
         loss: (model, batch) -> named losses; "loss" is the one that is minimised, the others are reported.
-        validate: scores the model as it is; higher is better.
+        validate: scores the model as it is; higher is better; the same number in every process.
         monitor: which validation score decides.
         config: how long and how fast.
-        on_event: gets {"event": "epoch", "epoch", "epochs", "losses", "valid", "best", "seconds", "eta"} after each
-            epoch that was validated and {"event": "step", "epoch", "step", "steps", "loss"} about once a second.
-        checkpoint: folder that gets the best weights so far whenever they improve (model.safetensors, state.json).
+        control: its on_event gets {"event": "epoch", "epoch", "epochs", "losses", "valid", "monitor", "best",
+            "seconds", "eta" (s, at most), "rate" (windows/s), "train_seconds", "valid_seconds"} after each epoch that
+            was validated, {"event": "step", "epoch", "epochs", "step", "steps", "loss", "seconds", "eta", "rate"}
+            about once a second, and {"event": "resume", "epoch", "step"} where it goes on from a checkpoint.
+        generators: beside torch's own, those that `loss` draws from.
 
     Raises:
+        Stopped: `control.stop` wished it; the checkpoint is written.
         CrossrecError: the loss or a weight is no longer a finite number, or no validation score ever was one.
     """
-    accelerator = Accelerator()
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.lr,
-        betas=(0.9, config.beta2),
-        fused=True,
-    )
-    warm = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (config.warmup + 1)))
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    averaged = None
-    if config.average:
-        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / (1 + steps * config.average)))
-    started = told = time.monotonic()
-    fitted = Fitted(best_epoch=0, best_score=float("-inf"), epochs=0, seconds=0.0)
-    best: dict[str, Tensor] = {}
-    for epoch in range(1, config.epochs + 1):
-        wrapped.train()
-        sums: dict[str, Tensor] = {}
-        for step, batch in enumerate(batches(epoch), start=1):
-            parts = loss(wrapped, batch)
-            optimizer.zero_grad()
-            accelerator.backward(parts["loss"])
-            optimizer.step()
-            warm.step()
-            if averaged is not None:
-                averaged.update_parameters(model)
+    control = control or Control()
+    with control.stop.polled() if control.stop else nullcontext():
+        return _Training(model, batches, loss, validate, monitor, config, control, list(generators)).run()
+
+
+class _Training:
+    """One call of `fit`: its pieces, and where it stands."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Batches,
+        loss: Loss,
+        validate: Callable[[], dict[str, float]],
+        monitor: str,
+        config: LoopConfig,
+        control: Control,
+        generators: list[torch.Generator],
+    ):
+        self.model, self.batches, self.validate, self.monitor = model, batches, validate, monitor
+        self.config, self.control, self.generators = config, control, generators
+        self.steps = len(batches)
+        ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
+        track = {"log_with": "tensorboard", "project_dir": str(control.track)} if control.track else {}
+        self.accelerator = Accelerator(kwargs_handlers=[ddp], **track)
+        if control.track:
+            self.accelerator.init_trackers("")
+        decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.lr,
+            betas=(0.9, config.beta2),
+            fused=True,
+        )
+        self.warm = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / (config.warmup + 1))
+        )
+        self.objective, self.optimizer = self.accelerator.prepare(_Objective(model, loss), optimizer)
+        self.averaged: AveragedModel | None = None
+        if config.average:
+            decay = 1 - 1 / (1 + self.steps * config.average)
+            self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.fitted, self.best = Fitted(), dict[str, Tensor]()
+        self.epoch, self.step, self.done = 1, 0, False
+        self.sums: dict[str, Tensor] = {}
+        """Of each named loss over the steps of this epoch so far."""
+        self.trained = 0.0
+        """Seconds of this epoch's steps."""
+        self.before = 0.0
+        """Seconds of earlier parts of this training."""
+        self.started = self.kept = self.told = time.monotonic()
+        self.told_at = 0
+        """The step of the last event."""
+        self.keeping = 0.0
+        """Seconds that the last checkpoint took."""
+
+    def run(self) -> Fitted:
+        self._go_on()
+        while not self.done:
+            self._train_epoch()
+            self._end_epoch()
+        if not self.best:
+            raise CrossrecError(
+                f"No validation gave a number for {self.monitor}: there is nothing to choose the weights by."
+            )
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+        self.fitted.seconds = self._seconds()
+        if self.control.track:
+            self.accelerator.end_training()
+        return self.fitted
+
+    def _train_epoch(self) -> None:
+        self.objective.train()
+        self.told_at = self.step
+        last = time.monotonic()
+        for batch in self.batches.epoch(self.epoch, self.step):
+            parts = self.objective(batch)
+            self.optimizer.zero_grad()
+            self.accelerator.backward(parts["loss"])
+            self.optimizer.step()
+            self.warm.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.model)
             for name, value in parts.items():
-                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
-            if time.monotonic() - told > 1.0:
-                told = time.monotonic()
-                on_event(
-                    {"event": "step", "epoch": epoch, "step": step, "steps": steps, "loss": _number(parts["loss"])}
-                )
-        losses = {name: _number(value) / steps for name, value in sums.items()}
-        numbers = [torch.tensor(list(losses.values())), *model.parameters()]
+                self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+            self.step += 1
+            now = time.monotonic()
+            self.trained, last = self.trained + now - last, now
+            if now - self.told > TELL:
+                self._tell_step(parts["loss"], now)
+            if self.control.sample is not None and self.trained > self.control.sample:
+                break
+            if self.step < self.steps:  # after the last step the epoch is ended first
+                self._look_around()
+            last = time.monotonic()
+
+    def _end_epoch(self) -> None:
+        """Looks at what the epoch brought, and decides what comes next."""
+        losses = self._mean_losses()
+        numbers = [torch.tensor(list(losses.values())), *self.model.parameters()]
         if not all(torch.isfinite(tensor).all() for tensor in numbers):
             raise CrossrecError(
-                f"After epoch {epoch} the loss or a weight is not a finite number: "
-                f"lower the learning rate (lr {config.lr})."
+                f"After epoch {self.epoch} the loss or a weight is not a finite number: "
+                f"lower the learning rate (lr {self.config.lr})."
             )
-        fitted.epochs = epoch
-        if epoch % config.validate_every and epoch != config.epochs:
-            continue
-        model.eval()
+        epoch, last = self.epoch, self.epoch == self.config.epochs or self.control.sample is not None
+        self.fitted.epochs = epoch
+        if last or epoch % self.config.validate_every == 0:
+            self._validate(losses)
+            last = last or epoch - self.fitted.best_epoch >= self.config.patience
+        self.epoch, self.step, self.done = epoch + 1, 0, last
+        self.sums, self.trained = {}, 0.0
+        self._look_around()
+
+    def _validate(self, losses: dict[str, float]) -> None:
+        """Scores the weights, the averaged ones where there are, and keeps them when they are the best so far."""
+        began = time.monotonic()
+        self.model.eval()
         live = None
-        if averaged is not None:
-            live = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            model.load_state_dict(averaged.module.state_dict())
-        valid = validate()
-        if valid[monitor] > fitted.best_score:
-            fitted.best_score, fitted.best_epoch = valid[monitor], epoch
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            if checkpoint is not None and accelerator.is_main_process:
-                _keep(checkpoint, best, {"epoch": epoch, "monitor": monitor, "score": fitted.best_score})
+        if self.averaged is not None:
+            live = _copy(self.model)
+            self.model.load_state_dict(self.averaged.module.state_dict())
+        valid = self.validate()
+        if valid[self.monitor] > self.fitted.best_score:
+            self.fitted.best_score, self.fitted.best_epoch = valid[self.monitor], self.epoch
+            self.best = _copy(self.model)
         if live is not None:
-            model.load_state_dict(live)
-        spent = time.monotonic() - started
+            self.model.load_state_dict(live)
+        spent = self._seconds()
         event = {
             "event": "epoch",
-            "epoch": epoch,
-            "epochs": config.epochs,
+            "epoch": self.epoch,
+            "epochs": self.config.epochs,
             "losses": losses,
             "valid": valid,
-            "monitor": monitor,
-            "best": fitted.best_epoch,
+            "monitor": self.monitor,
+            "best": self.fitted.best_epoch,
             "seconds": round(spent, 2),
-            "eta": round(spent / epoch * (config.epochs - epoch), 1),
+            "eta": round(spent / self.epoch * (self.config.epochs - self.epoch), 1),
+            "rate": round(self.step * self.config.batch_size / max(self.trained, 1e-9), 1),
+            "train_seconds": round(self.trained, 3),
+            "valid_seconds": round(time.monotonic() - began, 3),
         }
-        fitted.history.append(event)
-        on_event(event)
-        if epoch - fitted.best_epoch >= config.patience:
-            break
-    if not best:
-        raise CrossrecError(f"No validation gave a number for {monitor}: there is nothing to choose the weights by.")
-    model.load_state_dict(best)
-    model.eval()
-    fitted.seconds = time.monotonic() - started
-    return fitted
+        self.fitted.history.append(event)
+        if self.control.track:
+            values = {f"loss/{name}": value for name, value in losses.items()}
+            values |= {f"valid/{name}": value for name, value in valid.items()}
+            self.accelerator.log(values | {"windows per second": event["rate"]}, step=self.epoch)
+        self.control.on_event(event)
+
+    def _tell_step(self, loss: Tensor, now: float) -> None:
+        spent, config = self._seconds(), self.config
+        done = self.epoch - 1 + self.step / self.steps
+        rate = (self.step - self.told_at) * config.batch_size / (now - self.told)
+        self.told, self.told_at = now, self.step
+        self.control.on_event(
+            {
+                "event": "step",
+                "epoch": self.epoch,
+                "epochs": config.epochs,
+                "step": self.step,
+                "steps": self.steps,
+                "loss": float(loss.detach()),
+                "seconds": round(spent, 2),
+                "eta": round(spent / done * (config.epochs - done), 1),
+                "rate": round(rate, 1),
+            }
+        )
+
+    def _look_around(self) -> None:
+        """Between two steps: writes a checkpoint when it is time, and stops when it is wished."""
+        if self.control.checkpoint is None and self.control.stop is None:
+            return
+        wished = self.control.stop is not None and self.control.stop.wished
+        due = time.monotonic() - self.kept > max(KEEP, KEEP_SHARE * self.keeping)
+        if processes.several():  # all of them, or none
+            wishes = torch.tensor([float(wished), float(due)], device=self.accelerator.device)
+            wished, due = (bool(number) for number in self.accelerator.reduce(wishes, "sum"))
+        if self.control.checkpoint is not None and (wished or due or self.done):
+            self._keep(self.control.checkpoint)
+        if wished and not self.done:
+            raise Stopped(f"It was stopped in epoch {self.epoch}, after {self.step} of {self.steps} steps.")
+
+    def _keep(self, folder: Path) -> None:
+        began = time.monotonic()
+        inner = self.optimizer.state_dict()
+        shared = checkpoints.named("model", self.model.state_dict()) | checkpoints.named("best", self.best)
+        for number, values in inner["state"].items():
+            shared |= checkpoints.named(f"optimizer.{number}", values)
+        if self.averaged is not None:
+            shared |= checkpoints.named("averaged", self.averaged.state_dict())
+        own = checkpoints.random_states(self.generators) | checkpoints.named("sums", self.sums)
+        state = {
+            "param_groups": inner["param_groups"],
+            "warm": self.warm.state_dict(),
+            "fitted": {**vars(self.fitted), "best_score": self.fitted.best_score if self.best else None},
+            "done": self.done,
+            "trained": self.trained,
+            "seconds": self._seconds(),
+        }
+        checkpoints.save(folder, self.epoch, self.step, shared, own, state)
+        self.kept = time.monotonic()
+        self.keeping = self.kept - began
+
+    def _go_on(self) -> None:
+        """Takes up the newest checkpoint, if there is one."""
+        found = checkpoints.newest(self.control.checkpoint)
+        if found is None:
+            return
+        shared, own, state = checkpoints.load(found)
+        self.model.load_state_dict(checkpoints.under("model", shared))
+        self.best = checkpoints.under("best", shared)
+        if self.averaged is not None:
+            self.averaged.load_state_dict(checkpoints.under("averaged", shared))
+        moments = {i: checkpoints.under(f"optimizer.{i}", shared) for i in range(len(list(self.model.parameters())))}
+        self.optimizer.load_state_dict(
+            {"state": {i: values for i, values in moments.items() if values}, "param_groups": state["param_groups"]}
+        )
+        self.warm.load_state_dict(state["warm"])
+        self.sums = {name: v.to(self.accelerator.device) for name, v in checkpoints.under("sums", own).items()}
+        self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
+        self.trained, self.before = state["trained"], state["seconds"]
+        self.fitted = Fitted(**state["fitted"])
+        if self.fitted.best_score is None:
+            self.fitted.best_score = float("-inf")
+        self.control.on_event({"event": "resume", "epoch": self.epoch, "step": self.step})
+        # Last: nothing drawn until here counts.
+        checkpoints.set_random_states(own, self.generators)
+
+    def _mean_losses(self) -> dict[str, float]:
+        """Of the epoch's steps, over all processes."""
+        steps = max(self.step, 1)
+        if not self.sums:
+            return {}
+        means = torch.stack(list(self.sums.values())).double() / steps
+        if processes.several():
+            means = self.accelerator.reduce(means, "mean")
+        return dict(zip(self.sums, means.tolist(), strict=True))
+
+    def _seconds(self) -> float:
+        return self.before + time.monotonic() - self.started
 
 
-def _keep(folder: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Writes a checkpoint; a reader finds the old weights or the new ones whole."""
-    folder.mkdir(exist_ok=True)
-    temporary = folder / ".model.safetensors"
-    save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, temporary)
-    temporary.replace(folder / "model.safetensors")
-    write_json(folder / "state.json", state)
-
-
-def _number(value: Tensor) -> float:
-    return float(value.detach())
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

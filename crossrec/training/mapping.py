@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crossrec import processes
 from crossrec.config import require
 from crossrec.data.pair import DomainPair
 from crossrec.data.ratings import Ratings
@@ -145,12 +146,14 @@ class _Rows:
 
     def __init__(self, tensors: list[Tensor], batch_size: int, seed: int):
         self.tensors, self.batch_size, self.seed = tensors, batch_size, seed
-        self.steps = -(-len(tensors[0]) // batch_size)
 
-    def epoch(self, number: int) -> Iterator[list[Tensor]]:
-        order = np.random.default_rng([self.seed, number]).permutation(len(self.tensors[0]))
-        for start in range(0, len(order), self.batch_size):
-            rows = torch.from_numpy(order[start : start + self.batch_size])
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[list[Tensor]]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.tensors[0]))
+        for first in range(start * self.batch_size, len(order), self.batch_size):
+            rows = torch.from_numpy(processes.part(order[first : first + self.batch_size]))
             yield [tensor[rows] for tensor in self.tensors]
 
 
@@ -159,7 +162,7 @@ def _fit(job: Job, recommender: EMCDR | PTUPCDR, rows: _Rows, loss: Loss) -> Fit
         return {"-rmse": -rmse(recommender, job.pair, job.split.valid)}
 
     net, config = recommender.net, job.config
-    return fit(net, rows.epoch, rows.steps, loss, validate, "-rmse", config, job.on_event, job.checkpoint)
+    return fit(net, rows, loss, validate, "-rmse", config, job.control)
 
 
 def rmse(recommender: Recommender, pair: DomainPair, questions: Questions) -> float:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crossrec import processes
 from crossrec.config import require
+from crossrec.data.histories import Ints
 from crossrec.data.pair import first_mask
 from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
@@ -132,14 +134,7 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
         reading = Reading(config.encoder, config.rank > 0, config.most_reviews)
         recommender = RACRecRecommender(model, whitening, items, reading, reader.expected, biases, reader.context)
         criterion = RACRecLoss(config, model, recommender.items)
-        steps = -(-len(events) // config.batch_size)
-
-        def batches(epoch: int) -> Iterator[Rows]:
-            rng = np.random.default_rng([job.seed, epoch])
-            for step, rows in enumerate(reader.epoch(events, config.batch_size, config.context_dropout, rng)):
-                emptied = torch.from_numpy(rng.random(len(rows.number)) < config.target_dropout)
-                yield without_target(rows, emptied)._replace(progress=(epoch - 1 + step / steps) / config.epochs)
-
+        batches = ReviewBatches(reader, events, config, job.seed)
         known = _hidden_ratings(reader)
 
         def validate() -> dict[str, float]:
@@ -150,8 +145,33 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
             return found | {"rmse": rmse, "-rmse": -rmse}
 
         monitor = MONITOR if config.rank else "-rmse"
-        fitted = fit(model, batches, steps, criterion, validate, monitor, config, job.on_event, job.checkpoint)
+        fitted = fit(model, batches, criterion, validate, monitor, config, job.control)
     return recommender, fitted
+
+
+class ReviewBatches:
+    """All training events once an epoch, in seeded order and batches."""
+
+    def __init__(self, reader: RowReader, events: Ints, config: RACRecRecipeConfig, seed: int):
+        self.reader, self.events, self.config, self.seed = reader, events, config, seed
+
+    def __len__(self) -> int:
+        return -(-len(self.events) // self.config.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Rows]:
+        """The batches from step `start` on; some people without their context, some without a target history."""
+        config = self.config
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(self.events)
+        for step in range(len(self)):
+            batch = order[step * config.batch_size : (step + 1) * config.batch_size]
+            alone = rng.random(len(batch)) < config.context_dropout
+            emptied = rng.random(len(batch)) < config.target_dropout
+            if step < start:
+                continue
+            batch, alone, emptied = (processes.part(rows) for rows in (batch, alone, emptied))
+            rows = without_target(self.reader.training(batch, alone), torch.from_numpy(emptied))
+            yield rows._replace(progress=(epoch - 1 + step / len(self)) / config.epochs)
 
 
 def _hidden_ratings(reader: RowReader) -> Rows | None:

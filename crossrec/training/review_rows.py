@@ -3,7 +3,6 @@
 B rows in a batch, K reviews, C width of a vector, I items.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -127,13 +126,6 @@ class RowReader:
             bias=torch.from_numpy(bias),
             rating=torch.from_numpy(rating),
         )
-
-    def epoch(self, events: Ints, size: int, alone: float, rng: np.random.Generator) -> Iterator[Rows]:
-        """All events once, in random order, in batches; a share `alone` of the people without context."""
-        order = rng.permutation(events)
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            yield self.training(batch, rng.random(len(batch)) < alone)
 
 
 def without_target(rows: Rows, empty: Tensor) -> Rows:

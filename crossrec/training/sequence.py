@@ -18,7 +18,7 @@ from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.transfer import TransferRecommender, TransferSASRec, source_state
 from crossrec.training.batches import Batch, Negatives, SequenceBatches
-from crossrec.training.job import MONITOR, SMALL_CATALOGUE, Job, seeded
+from crossrec.training.job import MONITOR, SMALL_CATALOGUE, Job, process_seed, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
 
 Loss = Callable[[nn.Module, Batch], dict[str, Tensor]]
@@ -114,7 +114,7 @@ def sasrec(job: Job) -> tuple[Recommender, Fitted]:
             return criterion(model, net(batch.items), batch)
 
         recommender = SASRecRecommender(model)
-        fitted = _fit(job, model, batches, loss, recommender)
+        fitted = _fit(job, model, batches, loss, criterion.negatives.generator, recommender)
     return recommender, fitted
 
 
@@ -139,16 +139,17 @@ def transfer(job: Job) -> tuple[Recommender, Fitted]:
             return criterion(model.sequence, states, batch)
 
         recommender = TransferRecommender(model, source_model, config.bridge)
-        fitted = _fit(job, model, batches, loss, recommender)
+        fitted = _fit(job, model, batches, loss, criterion.negatives.generator, recommender)
     return recommender, fitted
 
 
-def _fit(job: Job, model: nn.Module, batches: SequenceBatches, loss: Loss, recommender: Recommender) -> Fitted:
+def _fit(
+    job: Job, model: nn.Module, batches: SequenceBatches, loss: Loss, drawn: torch.Generator, recommender: Recommender
+) -> Fitted:
     def validate() -> dict[str, float]:
         return job.validate(recommender)
 
-    steps = len(batches)
-    return fit(model, batches.epoch, steps, loss, validate, MONITOR, job.config, job.on_event, job.checkpoint)
+    return fit(model, batches, loss, validate, MONITOR, job.config, job.control, [drawn])
 
 
 def _batches(job: Job) -> SequenceBatches:
@@ -169,7 +170,7 @@ class NextItemLoss:
         small = self.n_items <= SMALL_CATALOGUE
         self.name = config.loss if config.loss != "auto" else "ce" if small else "sampled"
         train = job.pair.target.first(job.split.target_train_end)
-        self.negatives = Negatives(self.n_items, train, job.seed)
+        self.negatives = Negatives(self.n_items, train, process_seed(job.seed))
 
     def __call__(self, model: SASRec, states: Tensor, batch: Batch) -> dict[str, Tensor]:
         """states (B, T+1, D) of a model -> {"loss"}, the mean over the positions that have a target."""

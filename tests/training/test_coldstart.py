@@ -44,7 +44,7 @@ def held_out(pair: DomainPair) -> Split:
 def train(name: str, pair: DomainPair, split: Split, seed: int = 0, settings: Any = None) -> Recommender:
     recipe = find_recipe(name)
     config = from_dict(recipe.config, SHORT.get(name, {}) if settings is None else settings)
-    return recipe.train(Job(pair, split, config, seed, lambda r: {"ndcg@10": 0.0}, lambda event: None))[0]
+    return recipe.train(Job(pair, split, config, seed, lambda r: {"ndcg@10": 0.0}))[0]
 
 
 def same(one: Recommender, other: Recommender) -> bool:

@@ -42,7 +42,7 @@ def job(pair: DomainPair, recipe: str, seed: int = 0, split: Split | None = None
     split = split or split_next_item(pair)
     config = from_dict(RECIPES[recipe].config, settings)
     source = source_model(pair.source.n_items) if RECIPES[recipe].needs_source else None
-    return Job(pair, split, config, seed, lambda r: quick(r, pair, split), lambda event: None, source)
+    return Job(pair, split, config, seed, lambda r: quick(r, pair, split), source_model=source)
 
 
 def everybody(pair: DomainPair) -> Histories:
@@ -251,7 +251,7 @@ def test_hidden_events_change_nothing_that_is_learned(random_pair: MakePair) -> 
         one, two = (
             # Validation chooses the epoch; with a constant score it cannot.
             RECIPES[name].train(
-                Job(p, split, work.config, 0, lambda r: {"ndcg@10": 0.5}, lambda e: None, work.source_model)
+                Job(p, split, work.config, 0, lambda r: {"ndcg@10": 0.5}, source_model=work.source_model)
             )[0]
             for p, work in ((pair, job(pair, name, **settings)), (other, job(pair, name, **settings)))
         )
@@ -305,9 +305,7 @@ def test_nothing_to_learn_from_is_told(make_pair: MakePair) -> None:
         RECIPES["linear-map"].train(job(pair, "linear-map"))
     with pytest.raises(CrossrecError, match="train-source"):
         work = job(pair, "transfer-sasrec")
-        RECIPES["transfer-sasrec"].train(
-            Job(work.pair, work.split, work.config, 0, work.validate, work.on_event, source_model=None)
-        )
+        RECIPES["transfer-sasrec"].train(Job(work.pair, work.split, work.config, 0, work.validate, source_model=None))
 
 
 def test_recipes_by_name() -> None:

@@ -256,7 +256,7 @@ def test_a_classifier_behind_the_reversal_teaches_the_towers_the_opposite(pair: 
 def job(pair: DomainPair, **settings: Any) -> Job:
     split = _split(pair, "cold-user", 0, *cold_user(pair, 0, share=0.2))
     config = from_dict(RACRecRecipeConfig, SMALL | settings)
-    return Job(pair, split, config, 0, lambda r: {"ndcg@10": 0.0}, lambda event: None)
+    return Job(pair, split, config, 0, lambda r: {"ndcg@10": 0.0})
 
 
 @pytest.mark.parametrize("mode", ["corrected", "classic"])

@@ -1,0 +1,302 @@
+"""The queue: what waits, in which order, and the one process that starts it.
+
+A page or a command writes a task's folder and makes sure that the queue is kept; from then on neither is needed. The
+keeper is a process of its own session: it starts a worker for the first task that waits in each lane, notices how it
+ends, ends those that do not stop when asked to, and leaves when nothing is left. A lock makes it the only one, however
+many pages, servers and commands look after it; a second lock, on each task, makes it certain that no task is worked on
+twice (see `task.py`).
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from crossrec import paths
+from crossrec.errors import CrossrecError
+from crossrec.runs.task import BusyError, Task, discard, locked, new_task, now, queue_lock, take_lock, write_status
+
+PLACES = ("first", "last", "up", "down")
+GRACE = 20.0
+"""Seconds that a task has to stop when asked to, before it is killed."""
+PAUSE = 0.25
+"""Seconds between two looks of the keeper."""
+
+
+LANES = {"run": 1, "import": 1}
+"""Kinds of tasks, each with a queue of its own, and how many of each are worked on at the same time."""
+
+
+def folder_of(what: str) -> Path:
+    return {"run": paths.runs, "import": paths.imports}[what]()
+
+
+def kind_of(task: Task) -> str:
+    """ "run" or "import"."""
+    return "import" if task.folder.parent == paths.imports() else "run"
+
+
+def tasks(what: str) -> list[Task]:
+    """All tasks of a kind that can be read, in no order."""
+    return [Task(path) for path in folder_of(what).glob("[!.]*") if (path / "status.json").exists()]
+
+
+def waiting(what: str) -> list[Task]:
+    """Those that wait, in the order in which they will be started."""
+    found = []
+    for task in tasks(what):
+        status = _status(task)
+        if status.get("state") == "queued":
+            found.append((status.get("place", float("inf")), task.name, task))
+    return [task for _, _, task in sorted(found, key=lambda x: x[:2])]
+
+
+def working(what: str) -> list[Task]:
+    """Those that are being worked on, in this queue or outside it."""
+    return [task for task in tasks(what) if task.shown()["state"] in ("running", "stopping")]
+
+
+def add(what: str, stem: str, config: dict[str, Any], may_count: bool = True) -> Task:
+    """Makes a task that waits, and sees to it that it is started.
+
+    Raises:
+        CrossrecError: the name is taken or no name, or nothing can be written.
+    """
+    with queue_lock():
+        folder, lock = new_task(
+            folder_of(what), stem, what, config, {"state": "queued", "place": _last_place(what) + 1}, may_count
+        )
+        os.close(lock)
+    keep()
+    return Task(folder)
+
+
+def resume(task: Task) -> None:
+    """Puts a stopped or failed task at the end of the queue; it goes on from its last checkpoint.
+
+    Raises:
+        CrossrecError: its state is another.
+    """
+    task.settle()
+    with queue_lock():
+        shown = task.shown()
+        if shown["state"] not in ("stopped", "failed"):
+            raise CrossrecError(f"{task.name!r} cannot be resumed: its state is {shown['state']!r}.")
+        left = {key: value for key, value in task.status().items() if key not in ("error", "ended")}
+        write_status(task.folder, left | {"state": "queued", "place": _last_place(kind_of(task)) + 1})
+    keep()
+
+
+def cancel(task: Task) -> str:
+    """Takes a task out of the queue, or asks the process that works on it to stop; returns the state it is in then.
+
+    Raises:
+        CrossrecError: it neither waits nor runs, or runs on another machine.
+    """
+    with queue_lock():
+        status = task.status()
+        if status["state"] == "queued" and not task.worked_on(status):
+            left = {key: value for key, value in status.items() if key != "place"}
+            write_status(task.folder, left | {"state": "stopped", "ended": now()})
+            return "stopped"
+    shown = task.shown()
+    if shown["state"] not in ("running", "stopping"):
+        raise CrossrecError(f"{task.name!r} cannot be cancelled: its state is {shown['state']!r}.")
+    if shown.get("host") != socket.gethostname():
+        raise CrossrecError(f"{task.name!r} runs on {shown.get('host')}: cancel it there.")
+    (task.folder / "stop").touch()
+    _signal(task, signal.SIGTERM)
+    keep()
+    return "stopping"
+
+
+def remove(task: Task) -> None:
+    """Removes a task and all that came of it.
+
+    Raises:
+        CrossrecError: it is being worked on.
+    """
+    with queue_lock():
+        discard(task)
+
+
+def move(task: Task, to: str) -> None:
+    """Changes a waiting task's place.
+
+    Args:
+        task: that waits.
+        to: one of `PLACES`.
+
+    Raises:
+        CrossrecError: it does not wait.
+    """
+    with queue_lock():
+        order = waiting(kind_of(task))
+        if task not in order:
+            raise CrossrecError(f"{task.name!r} does not wait in the queue: its state is {task.state!r}.")
+        at = order.index(task)
+        order.remove(task)
+        order.insert({"first": 0, "last": len(order), "up": max(0, at - 1), "down": at + 1}[to], task)
+        for place, one in enumerate(order):
+            write_status(one.folder, one.status() | {"place": place})
+
+
+def keep() -> None:
+    """Starts the keeper if there is none and something waits or must be looked after."""
+    if locked(_lock_file()):
+        return
+    log = (paths.home() / ".queue.log").open("ab")
+    with log:
+        _spawn("crossrec.runs.queue", [], log)
+
+
+def look_after() -> None:
+    """What every page and command that shows tasks does first: the dead are told, and what waits has a keeper."""
+    for what in LANES:
+        for task in tasks(what):
+            if _status(task).get("state") == "running" and not task.worked_on():
+                task.settle()
+        if waiting(what):
+            keep()
+
+
+def at_once(what: str) -> int:
+    """How many tasks of a kind are worked on at the same time; of runs as many as CROSSREC_RUNS_AT_ONCE says."""
+    wanted = os.environ.get("CROSSREC_RUNS_AT_ONCE", "")
+    return int(wanted) if what == "run" and wanted.isdigit() and int(wanted) else LANES[what]
+
+
+# --- the keeper ------------------------------------------------------------------------------------------------------
+
+
+class Keeper:
+    """Starts what waits; one look after the other until nothing is left."""
+
+    def __init__(self) -> None:
+        self.children: dict[Path, subprocess.Popen[bytes]] = {}
+
+    def look(self) -> bool:
+        """One look; whether there is anything left to look after."""
+        self._reap()
+        for what in LANES:
+            running = [task for task in tasks(what) if task.folder in self.children or self._alive(task)]
+            for task in running:
+                self._end_overdue(task)
+            for task in waiting(what)[: max(0, at_once(what) - len(running))]:
+                self._start(task)
+        return bool(self.children) or any(waiting(what) or self._stopping(what) for what in LANES)
+
+    def _start(self, task: Task) -> None:
+        try:
+            with (task.folder / "log.txt").open("ab") as log:
+                words = [kind_of(task), task.name]
+                self.children[task.folder] = _spawn("crossrec.runs.worker", words, log)
+        except OSError as error:
+            self._fail(task, f"Its process could not be started ({error.strerror}).")
+
+    def _reap(self) -> None:
+        for folder, child in list(self.children.items()):
+            code = child.poll()
+            if code is None:
+                continue
+            del self.children[folder]
+            task = Task(folder)
+            task.settle(_how(code))
+            if code and _status(task).get("state") == "queued":  # it did not come so far as to say anything
+                self._fail(task, _how(code))
+
+    def _fail(self, task: Task, how: str) -> None:
+        with queue_lock():
+            status = _status(task)
+            if status:
+                write_status(task.folder, status | task.ended(False, how))
+
+    def _alive(self, task: Task) -> bool:
+        status = _status(task)
+        return status.get("state") == "running" and task.worked_on(status)
+
+    def _stopping(self, what: str) -> bool:
+        return any((task.folder / "stop").exists() and self._alive(task) for task in tasks(what))
+
+    def _end_overdue(self, task: Task) -> None:
+        """Kills a task that was asked to stop and has not."""
+        try:
+            asked = (task.folder / "stop").stat().st_mtime
+        except OSError:
+            return
+        if time.time() - asked > GRACE:
+            _signal(task, signal.SIGKILL)
+
+
+def main() -> None:
+    """Keeps the queue; leaves at once where somebody does already."""
+    try:
+        lock = take_lock(_lock_file())
+    except BusyError:
+        return
+    keeper = Keeper()
+    while True:
+        if keeper.look():
+            time.sleep(PAUSE)
+            continue
+        # What is added from here on finds no keeper, and starts one.
+        with queue_lock():
+            if not any(waiting(what) for what in LANES):
+                os.close(lock)
+                return
+
+
+def _lock_file() -> Path:
+    paths.home().mkdir(parents=True, exist_ok=True)
+    return paths.home() / ".keeper.lock"
+
+
+def _spawn(module: str, words: list[str], log: Any) -> "subprocess.Popen[bytes]":
+    """A process of its own session: the end of a terminal or of a server is not its end."""
+    environment = os.environ | {"CROSSREC_HOME": str(paths.home()), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env=environment,
+    )
+
+
+def _signal(task: Task, number: int) -> None:
+    """Sends a signal to the process that works on a task, if one does."""
+    status = _status(task)
+    if status.get("state") == "running" and task.worked_on(status) and status.get("host") == socket.gethostname():
+        try:
+            os.kill(int(status["pid"]), number)
+        except ProcessLookupError:
+            return
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"The process ended with code {code}"
+    name = signal.Signals(-code).name
+    why = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"The process was killed ({name}{why})"
+
+
+def _last_place(what: str) -> float:
+    return max((float(_status(task).get("place", -1)) for task in waiting(what)), default=-1.0)
+
+
+def _status(task: Task) -> dict[str, Any]:
+    """The status; empty for a folder that is going or damaged."""
+    try:
+        return task.status()
+    except (CrossrecError, OSError):
+        return {}
+
+
+if __name__ == "__main__":
+    main()

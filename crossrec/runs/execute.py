@@ -202,7 +202,7 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
                 pair = with_text(pair, config.encoder, config.most_reviews, report)
         source_model = None
         if recipe.needs_source:
-            source_model = _source_model(planned.pair, planned.split, planned.asked["source_run"])
+            source_model = open_source_model(planned)
         track = run.folder / "tensorboard" if planned.asked["track"] else None
         control = Control(report, run.folder / "checkpoint", stop, track=track)
         job = Job(pair, split, config, seed, lambda r: quick(r, pair, split), control, source_model)
@@ -380,9 +380,14 @@ def _source_run(pair: DomainPair, split: Split, name: str | None, seed: int, lat
     return run
 
 
-def _source_model(pair: DomainPair, split: Split, name: str) -> SASRec:
-    """The frozen source model."""
-    recommender = Recommender.load(_source_run(pair, split, name, 0, later=False).recommender)
+def open_source_model(planned: Plan) -> SASRec:
+    """The frozen source model that a plan names.
+
+    Raises:
+        CrossrecError: its run is not finished, or is gone.
+    """
+    name, seed = planned.asked["source_run"], planned.asked["seed"]
+    recommender = Recommender.load(_source_run(planned.pair, planned.split, name, seed, later=False).recommender)
     assert isinstance(recommender, SASRecRecommender)
     return recommender.model
 

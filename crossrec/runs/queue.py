@@ -151,7 +151,7 @@ def keep() -> None:
         return
     log = (paths.home() / ".queue.log").open("ab")
     with log:
-        _spawn("crossrec.runs.queue", [], log)
+        spawn("crossrec.runs.queue", [], log)
 
 
 def look_after() -> None:
@@ -194,7 +194,7 @@ class Keeper:
         try:
             with (task.folder / "log.txt").open("ab") as log:
                 words = [kind_of(task), task.name]
-                self.children[task.folder] = _spawn("crossrec.runs.worker", words, log)
+                self.children[task.folder] = spawn("crossrec.runs.worker", words, log)
         except OSError as error:
             self._fail(task, f"Its process could not be started ({error.strerror}).")
 
@@ -255,7 +255,7 @@ def _lock_file() -> Path:
     return paths.home() / ".keeper.lock"
 
 
-def _spawn(module: str, words: list[str], log: Any) -> "subprocess.Popen[bytes]":
+def spawn(module: str, words: list[str], log: Any) -> "subprocess.Popen[bytes]":
     """A process of its own session: the end of a terminal or of a server is not its end."""
     environment = os.environ | {"CROSSREC_HOME": str(paths.home()), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(

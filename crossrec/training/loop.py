@@ -81,7 +81,7 @@ class Control:
     stop: Stop | None = None
     """Asked at every step."""
     sample: float | None = None
-    """Seconds after which the first epoch is cut short and the training ends, to measure what it would cost."""
+    """Seconds after which an epoch is cut short and the training ends, to measure what it would cost."""
     track: Path | None = None
     """Folder for TensorBoard files."""
 
@@ -132,9 +132,9 @@ def fit(
         validate: scores the model as it is; higher is better; the same number in every process.
         monitor: which validation score decides.
         config: how long and how fast.
-        control: its on_event gets {"event": "epoch", "epoch", "epochs", "losses", "valid", "monitor", "best",
-            "seconds", "eta" (s, at most), "rate" (windows/s), "train_seconds", "valid_seconds"} after each epoch that
-            was validated, {"event": "step", "epoch", "epochs", "step", "steps", "loss", "seconds", "eta", "rate"}
+        control: its on_event gets {"event": "epoch", "epoch", "epochs", "steps", "losses", "valid", "monitor",
+            "best", "seconds", "eta" (s, at most), "rate" (windows/s), "train_seconds", "valid_seconds"} after each
+            epoch that was validated, {"event": "step", "epoch", "epochs", "step", "steps", "loss", "seconds", "eta", "rate"}
             about once a second, and {"event": "resume", "epoch", "step"} where it goes on from a checkpoint.
         generators: beside torch's own, those that `loss` draws from.
 
@@ -234,7 +234,7 @@ class _Training:
             self.trained, last = self.trained + now - last, now
             if now - self.told > TELL:
                 self._tell_step(parts["loss"], now)
-            if self.control.sample is not None and self.trained > self.control.sample:
+            if self._sampled():
                 break
             if self.step < self.steps:  # after the last step the epoch is ended first
                 self._look_around()
@@ -249,7 +249,7 @@ class _Training:
                 f"After epoch {self.epoch} the loss or a weight is not a finite number: "
                 f"lower the learning rate (lr {self.config.lr})."
             )
-        epoch, last = self.epoch, self.epoch == self.config.epochs or self.control.sample is not None
+        epoch, last = self.epoch, self.epoch == self.config.epochs or self._sampled()
         self.fitted.epochs = epoch
         if last or epoch % self.config.validate_every == 0:
             self._validate(losses)
@@ -277,6 +277,7 @@ class _Training:
             "event": "epoch",
             "epoch": self.epoch,
             "epochs": self.config.epochs,
+            "steps": self.steps,
             "losses": losses,
             "valid": valid,
             "monitor": self.monitor,
@@ -382,6 +383,10 @@ class _Training:
         if processes.several():
             means = self.accelerator.reduce(means, "mean")
         return dict(zip(self.sums, means.tolist(), strict=True))
+
+    def _sampled(self) -> bool:
+        """Whether this is a measurement that has seen enough."""
+        return self.control.sample is not None and self._seconds() > self.control.sample
 
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self.started

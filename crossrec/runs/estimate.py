@@ -92,9 +92,7 @@ def failure(planned: Plan) -> str | None:
     about = _read(planned)
     if not about or "measured" in about or under_way(planned):
         return None
-    return str(
-        about.get("failed", "The measurement ended without a word: it took more than five minutes, or too much memory.")
-    )
+    return str(about.get("failed", "The measurement took more than five minutes, or too much memory."))
 
 
 def measure(planned: Plan, sample: float = SAMPLE) -> dict[str, Any]:
@@ -123,7 +121,7 @@ def measure(planned: Plan, sample: float = SAMPLE) -> dict[str, Any]:
     train = valid = None
     prepare = trained - began
     if fitted is not None:
-        event = fitted.history[0]
+        event = fitted.history[-1]
         train = event["steps"] * config.batch_size / event["rate"]
         valid = event["valid_seconds"]
         prepare -= fitted.seconds
@@ -166,7 +164,7 @@ def _source_model(planned: Plan) -> SASRec:
     run = open_run(planned.asked["source_run"])
     if run.finished:
         return open_source_model(planned)
-    config = from_dict(find_recipe("source-sasrec").config, run.config()["settings"])
+    config: Any = from_dict(find_recipe("source-sasrec").config, run.config()["settings"])
     return SASRec(config.sasrec, planned.pair.source.n_items)
 
 
@@ -179,8 +177,9 @@ def _from_measurement(planned: Plan, measured: dict[str, Any]) -> Estimate:
     most = outside + config.epochs * epoch
     shown = [run.metrics()["fit"]["epochs"] for run in list_runs(recipe=planned.recipe.name, finished=True)]
     likely = min(float(config.epochs), median(shown)) if shown else float(config.epochs)
-    stops = f"; early stopping as in {len(shown)} finished runs" if shown else "; early stopping may end it sooner"
-    basis = f"Measured on this machine in {SAMPLE:.0f} seconds of training{stops}."
+    like = f"in {len(shown)} finished runs" if len(shown) > 1 else "in the finished run of this recipe"
+    stops = f"; early stopping as {like}" if shown else "; early stopping may end it sooner"
+    basis = f"Measured on this machine in a few seconds of training{stops}."
     return Estimate(outside + likely * epoch, most, measured["memory_mb"], epoch, basis)
 
 

@@ -134,8 +134,8 @@ def fit(
         config: how long and how fast.
         control: its on_event gets {"event": "epoch", "epoch", "epochs", "steps", "losses", "valid", "monitor",
             "best", "seconds", "eta" (s, at most), "rate" (windows/s), "train_seconds", "valid_seconds"} after each
-            epoch that was validated, {"event": "step", "epoch", "epochs", "step", "steps", "loss", "seconds", "eta", "rate"}
-            about once a second, and {"event": "resume", "epoch", "step"} where it goes on from a checkpoint.
+            epoch that was validated, {"event": "step", "epoch", "epochs", "step", "steps", "loss", "seconds", "eta",
+            "rate"} about once a second, and {"event": "resume", "epoch", "step"} where it goes on from a checkpoint.
         generators: beside torch's own, those that `loss` draws from.
 
     Raises:

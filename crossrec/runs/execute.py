@@ -28,10 +28,11 @@ from crossrec.models.sasrec import SASRec, SASRecRecommender
 from crossrec.runs import queue
 from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, matching, open_run, run_stem
-from crossrec.runs.task import told_of_disk
+from crossrec.runs.task import os_error, told_of_disk
 from crossrec.stopping import Stop, Stopped
 from crossrec.text.dataset import with_vectors
 from crossrec.text.encoder import load_encoder
+from crossrec.training.checkpoint import newest
 from crossrec.training.job import Job, Recipe
 from crossrec.training.loop import Control, OnEvent
 from crossrec.training.recipes import find_recipe
@@ -170,6 +171,8 @@ def resume(
     with _told_by(writer):
         if writer is not None:
             writer.event({"event": "open"})
+            if newest(run.folder / "checkpoint") is None:  # it begins anew, and tells everything anew
+                writer.keep_events(lambda event: False)
         run.pair()
         planned = plan(
             config["recipe"],
@@ -254,8 +257,8 @@ def _told_by(writer: RunWriter | None) -> Iterator[None]:
             begun = str(error) or "It was interrupted."
             name = "RUN" if writer is None else writer.run.name
             told = Stopped(f"{begun} Go on with `crossrec train --resume {name}`.")
-        elif isinstance(error, OSError) and error.errno is not None:
-            told = told_of_disk(error, paths.home())
+        elif (disk := os_error(error)) is not None:
+            told = told_of_disk(disk, paths.home())
         elif isinstance(error, MemoryError):
             told = CrossrecError("There is not enough memory: choose smaller settings, or close other programs.")
         if writer is not None:

@@ -18,8 +18,21 @@ from typing import Any
 
 from crossrec import paths
 from crossrec.errors import CrossrecError
-from crossrec.runs.task import BusyError, Task, discard, locked, new_task, now, queue_lock, take_lock, write_status
+from crossrec.runs.task import (
+    BusyError,
+    Task,
+    discard,
+    disk_errors,
+    locked,
+    new_task,
+    now,
+    queue_lock,
+    take_lock,
+    write_status,
+)
 
+WORKER = "crossrec.runs.worker"
+"""The module whose `main` works on one task."""
 PLACES = ("first", "last", "up", "down")
 GRACE = 20.0
 """Seconds that a task has to stop when asked to, before it is killed."""
@@ -47,12 +60,13 @@ def tasks(what: str) -> list[Task]:
 
 def waiting(what: str) -> list[Task]:
     """Those that wait, in the order in which they will be started."""
-    found = []
-    for task in tasks(what):
-        status = _status(task)
-        if status.get("state") == "queued":
-            found.append((status.get("place", float("inf")), task.name, task))
-    return [task for _, _, task in sorted(found, key=lambda x: x[:2])]
+    return in_order([(task, _status(task)) for task in tasks(what)])
+
+
+def in_order(known: list[tuple[Task, dict[str, Any]]]) -> list[Task]:
+    """Those whose status says that they wait, by their place."""
+    queued = [(task, status) for task, status in known if status.get("state") == "queued"]
+    return [task for task, _ in sorted(queued, key=lambda one: (one[1].get("place", float("inf")), one[0].name))]
 
 
 def working(what: str) -> list[Task]:
@@ -108,7 +122,8 @@ def cancel(task: Task) -> str:
         raise CrossrecError(f"{task.name!r} cannot be cancelled: its state is {shown['state']!r}.")
     if shown.get("host") != socket.gethostname():
         raise CrossrecError(f"{task.name!r} runs on {shown.get('host')}: cancel it there.")
-    (task.folder / "stop").touch()
+    with disk_errors(task.folder):
+        (task.folder / "stop").touch()
     _signal(task, signal.SIGTERM)
     keep()
     return "stopping"
@@ -178,25 +193,40 @@ class Keeper:
 
     def __init__(self) -> None:
         self.children: dict[Path, subprocess.Popen[bytes]] = {}
+        self._seen: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def look(self) -> bool:
         """One look; whether there is anything left to look after."""
         self._reap()
+        left = bool(self.children)
         for what in LANES:
-            running = [task for task in tasks(what) if task.folder in self.children or self._alive(task)]
-            for task in running:
-                self._end_overdue(task)
-            for task in waiting(what)[: max(0, at_once(what) - len(running))]:
+            known = [(task, self._status(task)) for task in tasks(what)]
+            running = [task for task, status in known if status.get("state") == "running" and task.worked_on(status)]
+            left |= any([self._end_overdue(task) for task in running])
+            # A child needs a moment before it says that it is at its task.
+            begun = {task.folder for task in running} | {f for f in self.children if f.parent == folder_of(what)}
+            asked = in_order([(task, status) for task, status in known if task.folder not in begun])
+            for task in asked[: max(0, at_once(what) - len(begun))]:
                 self._start(task)
-        return bool(self.children) or any(waiting(what) or self._stopping(what) for what in LANES)
+            left |= bool(asked)
+        return left
+
+    def _status(self, task: Task) -> dict[str, Any]:
+        """The status, read only when it was written anew."""
+        try:
+            written = (task.folder / "status.json").stat().st_mtime_ns
+        except OSError:
+            return {}
+        if self._seen.get(task.folder, (0, {}))[0] != written:
+            self._seen[task.folder] = written, _status(task)
+        return self._seen[task.folder][1]
 
     def _start(self, task: Task) -> None:
         try:
             with (task.folder / "log.txt").open("ab") as log:
-                words = [kind_of(task), task.name]
-                self.children[task.folder] = spawn("crossrec.runs.worker", words, log)
+                self.children[task.folder] = spawn(WORKER, [kind_of(task), task.name], log)
         except OSError as error:
-            self._fail(task, f"Its process could not be started ({error.strerror}).")
+            self._fail(task, f"Its process could not be started ({error.strerror})")
 
     def _reap(self) -> None:
         for folder, child in list(self.children.items()):
@@ -204,38 +234,32 @@ class Keeper:
             if code is None:
                 continue
             del self.children[folder]
-            task = Task(folder)
-            task.settle(_how(code))
-            if code and _status(task).get("state") == "queued":  # it did not come so far as to say anything
-                self._fail(task, _how(code))
+            Task(folder).settle(_how(code))
+            if code:
+                self._fail(Task(folder), _how(code))
 
     def _fail(self, task: Task, how: str) -> None:
+        """Tells of a task whose process never came so far as to say anything itself."""
         with queue_lock():
             status = _status(task)
-            if status:
+            if status.get("state") == "queued" and not task.worked_on(status):
                 write_status(task.folder, status | task.ended(False, how))
 
-    def _alive(self, task: Task) -> bool:
-        status = _status(task)
-        return status.get("state") == "running" and task.worked_on(status)
-
-    def _stopping(self, what: str) -> bool:
-        return any((task.folder / "stop").exists() and self._alive(task) for task in tasks(what))
-
-    def _end_overdue(self, task: Task) -> None:
-        """Kills a task that was asked to stop and has not."""
+    def _end_overdue(self, task: Task) -> bool:
+        """Kills a task that was asked to stop and has not; whether it was asked."""
         try:
             asked = (task.folder / "stop").stat().st_mtime
         except OSError:
-            return
+            return False
         if time.time() - asked > GRACE:
             _signal(task, signal.SIGKILL)
+        return True
 
 
 def main() -> None:
     """Keeps the queue; leaves at once where somebody does already."""
     try:
-        lock = take_lock(_lock_file())
+        lock = take_lock(_lock_file(), wait=1.0)  # longer than a look at it takes
     except BusyError:
         return
     keeper = Keeper()

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -296,6 +297,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise told_of_disk(error, folder) from error
+
+
+def os_error(error: BaseException) -> OSError | None:
+    """The system's error behind an error, also where a library of another language has put it into words."""
+    if isinstance(error, OSError):
+        return error if error.errno is not None else None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def told_of_disk(error: OSError, folder: Path) -> CrossrecError:

@@ -41,10 +41,14 @@ def save(folder: Path, epoch: int, step: int, shared: Tensors, own: Tensors, sta
             shutil.rmtree(left)
         new.mkdir()
     processes.wait()
-    _write(new / f"process-{processes.index()}.safetensors", own)
-    if processes.is_main():
-        _write(new / "shared.safetensors", shared)
-        write_json(new / "state.json", {**state, "epoch": epoch, "step": step, "processes": processes.count()})
+    try:
+        _write(new / f"process-{processes.index()}.safetensors", own)
+        if processes.is_main():
+            _write(new / "shared.safetensors", shared)
+            write_json(new / "state.json", {**state, "epoch": epoch, "step": step, "processes": processes.count()})
+    except BaseException:  # such as of a full disk, which needs the room
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     processes.wait()
     if processes.is_main():
         if final.exists():  # of a training that was taken back to an earlier checkpoint and came here again

@@ -1,16 +1,21 @@
-"""The `crossrec data` commands: make, fetch, describe and list datasets."""
+"""The `crossrec data` commands: make, fetch, describe and list datasets, here and now or by the queue."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from crossrec import paths
 from crossrec.console import Reporter, bars, console, table
 from crossrec.errors import CrossrecError
+from crossrec.stopping import Stop
+
+if TYPE_CHECKING:
+    from crossrec.data.prepare import ReadOptions
+    from crossrec.runs.task import Task
 
 data = typer.Typer(no_args_is_help=True, help="Make, fetch and describe datasets.")
 
@@ -24,9 +29,13 @@ Subset = Annotated[
 Dataset = Annotated[str | None, typer.Option(help="Name of a dataset; or give --source and --target.")]
 Category = Annotated[str | None, typer.Option(help="An Amazon category, such as Electronics.")]
 Name = Annotated[str, typer.Argument(help="Name of the new dataset.")]
+Import = Annotated[str, typer.Argument(metavar="IMPORT", help="Name of an import.")]
 KCore = Annotated[int, typer.Option(help="Keep users and items with at least so many events, to a fixed point.")]
 MaxUsers = Annotated[int | None, typer.Option(help="Keep so many users, those in both domains first.")]
 ChoiceSeed = Annotated[int, typer.Option(help="Of the choice of users under a cap.")]
+OverlapOnly = Annotated[bool, typer.Option(help="Keep only users with events in both domains.")]
+MinRating = Annotated[float | None, typer.Option(help="Drop events rated lower.")]
+Queue = Annotated[bool, typer.Option(help="Do it in the background: `crossrec data imports` tells how far it is.")]
 Replace = Annotated[bool, typer.Option(help="Replace a dataset of this name once the new one is complete.")]
 DEFAULT_PAIR = ("Electronics", "Video_Games")
 DEFAULT_MAX_ITEMS = 300_000
@@ -59,49 +68,66 @@ def data_import(
     rating_column: Annotated[str | None, typer.Option(help="Column of ratings.")] = None,
     time_column: Annotated[str | None, typer.Option(help="Column of times, seconds or milliseconds.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of review texts.")] = None,
+    title_column: Annotated[str | None, typer.Option(help="Column of review titles.")] = None,
+    read: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DOMAIN.KEY=VALUE", help="For one file only, such as source.user_column=who; repeatable."),
+    ] = None,
     k_core: KCore = 1,
-    overlap_only: Annotated[bool, typer.Option(help="Keep only users with events in both domains.")] = False,
-    min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.")] = None,
+    overlap_only: OverlapOnly = False,
+    min_rating: MinRating = None,
     max_users: MaxUsers = None,
     max_items: MaxItems = None,
     seed: ChoiceSeed = 0,
     replace: Replace = False,
+    queue: Queue = False,
     json_: Json = False,
 ) -> None:
     """Make a dataset from files on disk."""
-    from crossrec.data.prepare import PrepareOptions, ReadOptions, describe, import_pair
+    from crossrec.data.prepare import PrepareOptions, describe, import_pair
+    from crossrec.runs.imports import enqueue_files
 
     labels = None
     if source_label or target_label:
         labels = (source_label or "Source", target_label or "Target")
-    with Reporter(quiet=json_) as report:
-        import_pair(
-            name,
-            source,
-            target,
-            source_items=source_items,
-            target_items=target_items,
-            read=ReadOptions(
-                format=edition,
-                user_column=user_column,
-                item_column=item_column,
-                rating_column=rating_column,
-                time_column=time_column,
-                text_column=text_column,
-            ),
-            options=PrepareOptions(
-                k_core=k_core,
-                overlap_only=overlap_only,
-                min_rating=min_rating,
-                max_users=max_users,
-                max_events=max_items,
-                seed=seed,
-            ),
-            labels=labels,
-            replace=replace,
-            on_event=report,
-        )
+    columns = {"user": user_column, "item": item_column, "rating": rating_column, "time": time_column}
+    columns |= {"text": text_column, "title": title_column}
+    how: dict[str, str | None] = {"format": edition, **{f"{role}_column": name for role, name in columns.items()}}
+    given: dict[str, Any] = {
+        "source_items": source_items,
+        "target_items": target_items,
+        "read": _reads(how, read or []),
+        "options": PrepareOptions(
+            k_core=k_core,
+            overlap_only=overlap_only,
+            min_rating=min_rating,
+            max_users=max_users,
+            max_events=max_items,
+            seed=seed,
+        ),
+        "labels": labels,
+        "replace": replace,
+    }
+    if queue:
+        tell_queued(enqueue_files(name, source, target, **given), json_)
+        return
+    with Stop(), Reporter(quiet=json_) as report:
+        import_pair(name, source, target, on_event=report, **given)
     _describe(describe(name), json_)
+
+
+def _reads(how: dict[str, str | None], words: list[str]) -> "tuple[ReadOptions, ReadOptions]":
+    """How to read the source and the target file: what is said of both, and of one alone."""
+    from crossrec.data.prepare import ReadOptions
+
+    each = {"source": dict(how), "target": dict(how)}
+    for word in words:
+        place, equals, value = word.partition("=")
+        domain, dot, key = place.partition(".")
+        if not (equals and dot and domain in each):
+            raise CrossrecError(f"--read {word!r} is not understood: write it as source.user_column=NAME.")
+        each[domain][key] = value
+    return ReadOptions.from_dict(each["source"]), ReadOptions.from_dict(each["target"])
 
 
 @data.command("download")
@@ -111,18 +137,32 @@ def data_download(
     target: Annotated[str, typer.Option(help="Target category, such as Video_Games.")],
     subset: Subset = "raw",
     k_core: KCore = 1,
+    overlap_only: OverlapOnly = False,
+    min_rating: MinRating = None,
     max_users: MaxUsers = None,
     max_items: MaxItems = None,
     seed: ChoiceSeed = 0,
     replace: Replace = False,
+    queue: Queue = False,
     json_: Json = False,
 ) -> None:
     """Fetch two categories of the Amazon Reviews 2023 from the hub and make a dataset of them."""
     from crossrec.data.hub import download_pair
     from crossrec.data.prepare import PrepareOptions, describe
+    from crossrec.runs.imports import enqueue_download
 
-    options = PrepareOptions(k_core=k_core, max_users=max_users, max_events=max_items, seed=seed)
-    with Reporter(quiet=json_) as report:
+    options = PrepareOptions(
+        k_core=k_core,
+        overlap_only=overlap_only,
+        min_rating=min_rating,
+        max_users=max_users,
+        max_events=max_items,
+        seed=seed,
+    )
+    if queue:
+        tell_queued(enqueue_download(name, source, target, subset, options, replace=replace), json_)
+        return
+    with Stop(), Reporter(quiet=json_) as report:
         download_pair(name, source, target, subset, options, on_event=report, replace=replace)
     _describe(describe(name), json_)
 
@@ -154,6 +194,74 @@ def data_list(json_: Json = False) -> None:
         for m in found
     ]
     table(("dataset", "source", "target", "users", "in both", "source events", "target events"), rows)
+
+
+@data.command("imports")
+def data_imports(json_: Json = False) -> None:
+    """The imports and downloads of the queue, newest first, with how far each is."""
+    from crossrec.runs.imports import list_imports
+    from crossrec.runs.queue import look_after
+
+    look_after()
+    found = [task.config() | {"status": task.shown()} for task in list_imports()]
+    if json_:
+        print_json(found)
+        return
+    rows = [(one["import"], one["dataset"], one["kind"], *_far(one["status"])) for one in found]
+    table(("import", "dataset", "from", "state", "done", ""), rows)
+
+
+@data.command("cancel")
+def data_cancel(name: Import, json_: Json = False) -> None:
+    """Take an import out of the queue, or stop it; what was downloaded is kept."""
+    from crossrec.runs import queue
+    from crossrec.runs.imports import open_import
+
+    state = queue.cancel(open_import(name))
+    if json_:
+        print_json({name: state})
+    else:
+        console.print(f"{name} is {state}. `crossrec data resume {name}` does it again.")
+
+
+@data.command("resume")
+def data_resume(name: Import, json_: Json = False) -> None:
+    """Put a stopped or failed import into the queue again; a download goes on from its bytes."""
+    from crossrec.runs import queue
+    from crossrec.runs.imports import open_import
+
+    queue.resume(open_import(name))
+    if json_:
+        print_json({name: "queued"})
+    else:
+        console.print(f"{name} waits for its turn.")
+
+
+@data.command("forget")
+def data_forget(name: Import, json_: Json = False) -> None:
+    """Remove the record of an import; the dataset stays."""
+    from crossrec.runs.imports import forget, open_import
+
+    forget(open_import(name))
+    if json_:
+        print_json({name: "forgotten"})
+    else:
+        console.print(f"The record of {name} is removed.")
+
+
+def tell_queued(task: "Task", json_: bool) -> None:
+    """Says that an import waits, and how to look after it."""
+    if json_:
+        print_json(task.config() | {"status": task.shown()})
+    else:
+        console.print(f"{task.name} waits for its turn: `crossrec data imports` tells how far it is.")
+
+
+def _far(status: dict[str, Any]) -> tuple[str, str, str]:
+    """The state of an import, its share done, and what it does or why it does nothing."""
+    state, share = status["state"], status.get("progress")
+    doing = status.get("error") or status.get("doing") or (status.get("split") or {}).get("note") or ""
+    return state, "" if share is None or state == "queued" else f"{share:.0%}", doing
 
 
 def _describe(about: dict[str, Any], json_: bool) -> None:

@@ -1,10 +1,13 @@
 """The dataset folder: built in a hidden sibling and renamed when whole, listed, and described."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,9 @@ CHUNK = 1 << 17
 """Rows in a row group, and in each step of the hash: part of the format, so that both stay the same."""
 
 DOMAINS = ("source", "target")
+
+_NEW = 60.0
+"""Seconds in which a hidden folder may be one whose maker has not taken hold of it yet."""
 
 USERS = pa.schema(
     [("user", pa.int32()), ("user_id", pa.string()), ("source_events", pa.int32()), ("target_events", pa.int32())]
@@ -53,8 +59,11 @@ ITEMS = pa.schema(
 def building(name: str, replace: bool) -> Iterator[Path]:
     """Gives a hidden folder beside `datasets()/name` that takes that name when the block ends without an exception.
 
+    What processes that were killed have left of such folders is cleared first.
+
     Raises:
-        CrossrecError: the name is not a plain one, or is taken and `replace` is False.
+        CrossrecError: the name is not a plain one, or is taken and `replace` is False; or the disk or the memory is
+            full.
     """
     final = paths.datasets() / paths.slug(name, "dataset")
     taken = f"The dataset {name!r} exists: choose another name, or replace it."
@@ -62,7 +71,10 @@ def building(name: str, replace: bool) -> Iterator[Path]:
         raise CrossrecError(taken)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        _clear_abandoned(final.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
+        held = os.open(temporary, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)  # until this process ends, however it does
     except OSError as error:
         raise CrossrecError(f"{final.parent} cannot be written to ({error.strerror}).") from error
     try:
@@ -82,12 +94,42 @@ def building(name: str, replace: bool) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(temporary, final)
-    except (RuntimeError, duckdb.InterruptException) as error:
-        if "interrupted" in str(error).lower():  # how Ctrl-C comes out of a DuckDB query
+    except (RuntimeError, duckdb.Error, OSError) as error:
+        if not isinstance(error, OSError) and "interrupted" in str(error).lower():  # Ctrl-C in a DuckDB query
             raise KeyboardInterrupt from error
-        raise
+        told = _told(error, final)
+        if told is None:
+            raise
+        raise told from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(held)
+
+
+def _told(error: Exception, final: Path) -> CrossrecError | None:
+    """The one sentence for what the machine has too little of, or None for another failure."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOTEMPTY, errno.EEXIST):  # made by another process in this very moment
+        return CrossrecError(f"The dataset {final.name!r} exists: choose another name, or replace it.")
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return CrossrecError(f"The disk of {final.parent} is full: free some space and import again.")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return CrossrecError("There is not enough memory or disk to prepare the data: free some, or import less of it.")
+    return None
+
+
+def _clear_abandoned(parent: Path) -> None:
+    """Removes the hidden folders in which nobody builds any more; what a replacement has put aside stays."""
+    for folder in parent.glob(".*-*"):
+        with contextlib.suppress(OSError):  # somebody else clears it, or builds in it
+            if (folder / "dataset").exists() or time.time() - folder.stat().st_mtime < _NEW:
+                continue
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def write_parquet(

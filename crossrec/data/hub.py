@@ -6,11 +6,13 @@ it has when it fails, and the largest of these files are tens of gigabytes. The 
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import duckdb
 from filelock import Timeout
 from huggingface_hub import get_hf_file_metadata, get_session, hf_hub_url
 from huggingface_hub.errors import (
@@ -82,7 +84,7 @@ _HttpError: type[Exception] = next(c for c in HfHubHTTPError.__mro__ if c.__name
 OnEvent = Callable[[dict[str, Any]], None]
 
 
-def _ignore(_: dict[str, Any]) -> None:
+def _ignore(_: Any) -> None:
     return None
 
 
@@ -108,6 +110,22 @@ def download(
         CrossrecError: a category is not known or not in the subset, there is no connection, or the hub has no such
             file.
     """
+    check_categories(source_category, target_category, subset)
+    wanted = {}
+    for role, category in (("source", source_category), ("target", target_category)):
+        raw = f"raw/review_categories/{category}.jsonl"
+        wanted[role] = raw if subset == "raw" else f"benchmark/{subset}/rating_only/{category}.csv"
+        if with_items:
+            wanted[f"{role}_items"] = f"raw/meta_categories/meta_{category}.jsonl"
+    return {role: _fetch(role, filename, on_event) for role, filename in wanted.items()}
+
+
+def check_categories(source_category: str, target_category: str, subset: str) -> None:
+    """Looks whether the hub has such a pair, without asking it.
+
+    Raises:
+        CrossrecError: a category or the subset is not known, or the two categories are one.
+    """
     if subset not in get_args(Subset):
         raise CrossrecError(f"The subset {subset!r} is not known.{nearest(subset, get_args(Subset))}")
     for category in (source_category, target_category):
@@ -117,13 +135,6 @@ def download(
             raise CrossrecError("Digital_Music is not in the 5core subset: take it from 'raw' or '0core'.")
     if source_category == target_category:
         raise CrossrecError(f"Source and target are both {source_category!r}: name two categories.")
-    wanted = {}
-    for role, category in (("source", source_category), ("target", target_category)):
-        raw = f"raw/review_categories/{category}.jsonl"
-        wanted[role] = raw if subset == "raw" else f"benchmark/{subset}/rating_only/{category}.csv"
-        if with_items:
-            wanted[f"{role}_items"] = f"raw/meta_categories/meta_{category}.jsonl"
-    return {role: _fetch(role, filename, on_event) for role, filename in wanted.items()}
 
 
 def download_pair(
@@ -135,6 +146,7 @@ def download_pair(
     on_event: OnEvent = _ignore,
     *,
     replace: bool = False,
+    watch: Callable[[duckdb.DuckDBPyConnection | None], None] = _ignore,
 ) -> Path:
     """Fetches two categories and imports them as the dataset `name`; returns its folder.
 
@@ -155,6 +167,7 @@ def download_pair(
         origin_kind="hub",
         replace=replace,
         on_event=on_event,
+        watch=watch,
     )
 
 
@@ -166,6 +179,8 @@ def _fetch(role: str, filename: str, on_event: OnEvent) -> Path:
     try:
         about = get_hf_file_metadata(url, token=False, timeout=_TIMEOUT, endpoint=endpoint)
         etag, size = about.etag or "", about.size
+    except CrossrecError:  # it was stopped
+        raise
     except Exception as error:
         if not isinstance(error, EntryNotFoundError) and final.is_file() and note.is_file():
             return _tell_whole(role, filename, final, on_event)
@@ -181,6 +196,7 @@ def _fetch(role: str, filename: str, on_event: OnEvent) -> Path:
         mark = hashlib.sha256(etag.encode()).hexdigest()[:16]
         part = final.with_name(f".{final.name}.{mark}.part")
         with WeakFileLock(final.with_name(f".{final.name}.lock"), timeout=1):
+            _require_room(part, filename, size)
             _stream(part, url, size, lambda done, total: on_event(_progress(role, filename, done, total)))
             _verify(part, filename, etag, size)
             os.replace(part, final)
@@ -192,6 +208,17 @@ def _fetch(role: str, filename: str, on_event: OnEvent) -> Path:
             raise
         raise CrossrecError(f"{filename} cannot be stored in {final.parent} ({error.strerror}).") from error
     return final
+
+
+def _require_room(part: Path, filename: str, size: int | None) -> None:
+    """Stops before the first byte where the file does not fit the disk."""
+    needed = (size or 0) - (part.stat().st_size if part.exists() else 0)
+    free = shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise CrossrecError(
+            f"{filename} needs {needed / 1e9:,.1f} GB and the disk of {part.parent} has {free / 1e9:,.1f} GB: free "
+            "some space, or choose a smaller category."
+        )
 
 
 def _stream(part: Path, url: str, size: int | None, progress: Callable[[int, int | None], None]) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from crossrec.data import folder as folders
 from crossrec.data.amazon import read_events, read_items
 from crossrec.data.folder import DOMAINS, describe, list_datasets
@@ -15,7 +17,7 @@ from crossrec.errors import CrossrecError
 __all__ = ["PrepareOptions", "ReadOptions", "describe", "import_pair", "list_datasets", "write_tables"]
 
 
-def _ignore(_: dict[str, Any]) -> None:
+def _ignore(_: Any) -> None:
     return None
 
 
@@ -32,6 +34,7 @@ def import_pair(
     origin_kind: str = "files",
     replace: bool = False,
     on_event: OnEvent = _ignore,
+    watch: Callable[[duckdb.DuckDBPyConnection | None], None] = _ignore,
 ) -> Path:
     """Reads two files of events, and of items where given, and writes the dataset folder `name`; returns its path.
 
@@ -41,8 +44,12 @@ def import_pair(
         labels: what people call the two domains; by default the files' names.
         replace: whether a dataset of this name gives way, once the new one is complete.
         on_event: called with {"event": "read", "domain", "file"} before a file is read and, after each step, with
-            {"event": "step", "step", "domain", "events" (left after it), "dropped", ...}; with {"event": "done",
-            "name", "path", "counts", "hash"} at the end.
+            {"event": "step", "step", "domain", "events" (left after it), "dropped", ...}; with {"event": "write"}
+            before the folder is written, and {"event": "done", "name", "path", "counts", "hash"} at the end.
+        watch: gets the connection before the first file is read, and None before it is closed: in between another
+            thread may ask for its `query_progress`.
+        watch: gets the connection before the first file is read, and None before it is closed: in between another
+            thread may ask for its `query_progress`.
 
     Raises:
         CrossrecError: a file is not what it should be, a filter leaves no event or no user in both domains, or the
@@ -53,6 +60,7 @@ def import_pair(
     labels = labels or ("" if source is None else _label(source), _label(target))
     with folders.building(name, replace) as folder:
         work = Work(folder, options or PrepareOptions(), on_event, paired=source is not None)
+        watch(work.connection)
         try:
             origin: dict[str, Any] = {"kind": origin_kind}
             for domain, (events, items, how) in files.items():
@@ -74,6 +82,7 @@ def import_pair(
                     origin[domain] |= {"items_skipped": about.skipped}
             return work.finish(name, labels, origin)
         finally:
+            watch(None)
             work.close()
 
 

@@ -64,6 +64,9 @@ class ReadOptions:
     text_column: str | None = None
     """The column of the review's text."""
 
+    title_column: str | None = None
+    """The column of the review's title."""
+
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
             raise CrossrecError(f"The format {self.format!r} is not known.{nearest(self.format, FORMATS)}")
@@ -130,7 +133,12 @@ def sniff(path: Path, options: ReadOptions) -> Shape:
                 "by commas."
             )
         return Shape("sequences", gzipped)
-    return _delimited_shape(filled, gzipped, delimiter)
+    return _delimited_shape(path, filled, gzipped, delimiter)
+
+
+def first_lines(path: Path) -> list[str]:
+    """The lines of the file that `sniff` judges by."""
+    return [line for line in _head(path)[0] if line.strip()]
 
 
 def choose(path: Path, shape: Shape, options: ReadOptions) -> dict[str, str | None]:
@@ -146,6 +154,7 @@ def choose(path: Path, shape: Shape, options: ReadOptions) -> dict[str, str | No
         "rating": options.rating_column,
         "time": options.time_column,
         "text": options.text_column,
+        "title": options.title_column,
     }
     for role, name in named.items():
         if name is not None and name not in shape.columns:
@@ -201,6 +210,8 @@ def _head(path: Path) -> tuple[list[str], bool, bytes]:
         raise CrossrecError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
     if not magic:
         raise CrossrecError(f"{path.name} is empty: give a file with at least one line of data.")
+    if b"\0" in head and magic != b"PAR1":
+        raise CrossrecError(f"{path.name} is no text in UTF-8: give CSV, JSON lines or Parquet, or a gzip file of one.")
     if len(head) == _HEAD_BYTES and b"\n" in head:
         head = head[: head.rindex(b"\n")]  # the last line was cut by us, not by the file
     return head.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()[:_HEAD_LINES], gzipped, magic
@@ -223,7 +234,7 @@ def _object_shape(path: Path, lines: list[str], gzipped: bool) -> Shape:
         try:
             value = json.loads(line)
             objects += isinstance(value, dict)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             try:
                 value = ast.literal_eval(line.strip())
                 literals += isinstance(value, dict)
@@ -248,9 +259,12 @@ def _delimiter(lines: list[str]) -> str | None:
     return None
 
 
-def _delimited_shape(lines: list[str], gzipped: bool, delimiter: str) -> Shape:
+def _delimited_shape(path: Path, lines: list[str], gzipped: bool, delimiter: str) -> Shape:
     if len(delimiter) == 1:
-        rows = [tuple(row) for row in csv.reader(lines, delimiter=delimiter)]
+        try:
+            rows = [tuple(row) for row in csv.reader(lines, delimiter=delimiter)]
+        except csv.Error as error:
+            raise CrossrecError(f"{path.name} is not read as a table ({error}): check its quotes and lines.") from error
     else:
         rows = [tuple(line.split(delimiter)) for line in lines]
     first = rows[0]

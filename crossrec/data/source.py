@@ -55,7 +55,9 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": False,
         },
     )
-    do(connection, "SET enable_progress_bar = false")
+    # Nothing is drawn, but `query_progress` answers.
+    do(connection, "SET enable_progress_bar = true")
+    do(connection, "SET enable_progress_bar_print = false")
     return connection
 
 

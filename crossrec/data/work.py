@@ -202,6 +202,7 @@ class Work:
         capped = self.cap_users() + self.cap_events()
         if capped:
             self.core()
+        self.on_event({"event": "write"})
         meta = self.write(name, labels, origin)
         paths.write_json(self.folder / "dataset.json", meta)
         self.close()

@@ -26,7 +26,7 @@ def main(what: str, name: str) -> int:
             if what == "import":
                 from crossrec.runs.imports import carry_out
 
-                carry_out(folder_of(what) / name)
+                carry_out(folder_of(what) / name, stop)
             else:
                 from crossrec.runs.execute import resume
                 from crossrec.runs.folder import open_run

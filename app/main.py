@@ -34,6 +34,13 @@ pages = {
             help="Can these domains help each other? Sizes, overlap, activity, one person's path, the reviews.",
         ),
         st.Page(
+            PAGES / "train.py",
+            title="Train",
+            icon=":material/model_training:",
+            url_path="train",
+            help="What does it take? What a training will cost, the queue, each run as it goes, and data of your own.",
+        ),
+        st.Page(
             PAGES / "compare.py",
             title="Compare",
             icon=":material/balance:",

@@ -15,6 +15,8 @@ ANSWERS = {
     "no": (st.info, ":material/drag_handle:"),
     "harm": (st.warning, ":material/change_history:"),
     "unknown": (st.info, ":material/help:"),
+    "busy": (st.info, ":material/model_training:"),
+    "idle": (st.info, ":material/pause_circle:"),
 }
 STATES = {"queued": "waits for its turn", "running": "is in training", "stopped": "was stopped", "failed": "failed"}
 

@@ -1,0 +1,51 @@
+"""What can be trained on a dataset, what each recipe is in a sentence, and why the others cannot be."""
+
+from crossrec.data.pair import DOMAINS, DomainPair
+from crossrec.training.recipes import RECIPES
+
+ABOUT = {
+    "popularity": "Recommends what most people took: the least that any model must beat.",
+    "linear-map": "Carries source items over to target items in one solved equation: quick, and hard to beat.",
+    "user-knn": "Lets the people with the most similar source history vote.",
+    "content": "Looks for items whose reviews read like those that a person wrote.",
+    "biases": "Tells stars from how strict a person is and how liked an item is; knows nothing of taste.",
+    "emcdr": "Learns a map from source taste to target taste on people who are in both domains.",
+    "ptupcdr": "Like EMCDR, with a map of its own for every person.",
+    "source-sasrec": "Learns to read source histories, in their order. Transfer starts from it.",
+    "target-sasrec": "Learns from target histories alone: the baseline that transfer must beat.",
+    "transfer-sasrec": "The same model as the baseline, which also sees what a person did in the source domain.",
+    "racrec": "Reads reviews of both domains, and separates the taste that carries over from the one that does not.",
+}
+THREE = ("source-sasrec", "transfer-sasrec", "target-sasrec")
+"""The trainings that answer whether transfer helps, in their order."""
+NEED_BOTH = ("linear-map", "user-knn", "content", "emcdr", "ptupcdr", "racrec", "source-sasrec", "transfer-sasrec")
+NEED_OVERLAP = ("linear-map", "user-knn", "emcdr", "ptupcdr")
+NEED_STARS = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}
+
+
+def obstacle(recipe: str, pair: DomainPair) -> str | None:
+    """Why a recipe cannot be trained on this data; None where it can, as far as is known beforehand."""
+    if recipe in NEED_BOTH and not pair.source.n_items:
+        return "there is only one domain"
+    if recipe in NEED_OVERLAP and not pair.overlap.any():
+        return "nobody is in both domains"
+    for which in NEED_STARS.get(recipe, ()):
+        if pair.domain(which).ratings is None:
+            return f"{pair.domain(which).label} has no stars"
+    if RECIPES[recipe].needs_text:
+        for which in DOMAINS:
+            if not pair.meta["domains"][which]["has_text"] and not pair.items(which)["title"].notna().any():
+                return f"{pair.domain(which).label} has neither reviews nor titles"
+    return None
+
+
+def offered(pair: DomainPair) -> tuple[list[str], dict[str, list[str]]]:
+    """The recipes that can be trained, and {reason: titles} of the others."""
+    possible, refused = [], dict[str, list[str]]()
+    for name, recipe in RECIPES.items():
+        why = obstacle(name, pair)
+        if why is None:
+            possible.append(name)
+        else:
+            refused.setdefault(why, []).append(recipe.title)
+    return possible, refused

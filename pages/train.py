@@ -1,0 +1,109 @@
+"""What does it take? A form with its cost, the queue, and each training as it goes."""
+
+import streamlit as st
+
+from app.ui import cards, state, train_form, train_live, train_runs, train_words
+from app.ui.errors import as_sentence, plain
+from crossrec import paths
+from crossrec.data.folder import list_datasets
+from crossrec.runs import queue
+from crossrec.runs.folder import list_runs, open_run
+
+try:
+    from app.ui import bring_data
+except ImportError:
+    bring_data = None  # TODO
+NEW, RUNS, BRING = "New training", "Runs", "Bring data"
+SAYS = {"success": (st.success, ":material/check_circle:"), "warning": (st.warning, ":material/info:")}
+
+
+# --- cards -----------------------------------------------------------------------------------------------------------
+
+
+def redraw(live: bool) -> None:
+    """From a part that is drawn every second: draws the whole page where it is no longer the same."""
+    if st.session_state.pop("trn_whole", False) or train_runs.is_live() != live:
+        st.rerun()
+
+
+def headline(dataset: str, live: bool) -> None:
+    """What is in training now."""
+    queue.look_after()
+    redraw(live)
+    working, waiting = train_runs.under_way()
+    told = [(task.name, task.shown()) for task in working]
+    finished = len(list_runs(dataset, finished=True))
+    cards.answer(train_words.now(told, len(waiting), finished, dataset), "busy" if live else "idle")
+    if told and st.session_state.get("trn_tab", NEW) != RUNS:
+        name, status = told[0]
+        st.progress(train_words.done(status))
+        st.button("Look at it", key="trn_look", icon=":material/visibility:", on_click=look, args=(name,))
+
+
+def look(name: str) -> None:
+    train_runs.look_at(name)
+    st.session_state["trn_tab"], st.session_state["trn_whole"] = RUNS, True
+
+
+def runs(dataset: str, live: bool) -> None:
+    """The table, and the run that is looked at."""
+    redraw(live)
+    everything = st.toggle("Runs on all datasets", key="trn_all", persist_state="session")
+    rows, damaged = train_runs.all_seen(None if everything else dataset)
+    name = train_runs.looked_at(rows)
+    if said := st.session_state.get("trn_said"):
+        show, icon = SAYS[said[0]]
+        show(plain(said[1]), icon=icon)
+    if rows:
+        _, waiting = train_runs.under_way()
+        train_runs.table(rows, waiting, name)
+        if len(rows) > train_runs.MOST:
+            st.caption(f"The newest {train_runs.MOST} of {len(rows)} runs.")
+    else:
+        with st.container(border=True):
+            st.subheader("Nothing has been trained on this data yet", anchor=False)
+            st.markdown("The first tab starts a training; it will stand here with its progress.")
+    if damaged:
+        where = f"{damaged} folder{'s' if damaged > 1 else ''} in {paths.runs()} cannot be read and"
+        st.caption(plain(f"{where} {'are' if damaged > 1 else 'is'} left out."))
+    if name:
+        with as_sentence():
+            one = train_runs.seen(open_run(name).name)
+            places = [task.name for task in train_runs.under_way()[1]]
+            train_live.detail(one, places.index(name) + 1 if name in places else None)
+
+
+def opened_tab() -> None:
+    """An address that names a run shows the runs; with another tab the run leaves the address."""
+    if st.session_state.get("trn_tab") == RUNS:
+        if chosen := st.session_state.get("trn_run"):
+            st.query_params["run"] = chosen
+    else:
+        st.query_params.pop("run", None)
+
+
+# --- page ------------------------------------------------------------------------------------------------------------
+
+st.title("What does it take?", anchor=False)
+if not list_datasets():
+    cards.answer("There is no data to train on yet.", "unknown")
+    cards.no_datasets()
+    bring_data and bring_data.section()
+    st.stop()
+if "run" in st.query_params:
+    st.session_state["trn_tab"] = RUNS
+dataset = state.choose_dataset("train", "trn_source")
+live = train_runs.is_live()
+st.fragment(headline, run_every="1s" if live else None)(dataset, live)
+new, listed, brought = st.tabs([NEW, RUNS, BRING], key="trn_tab", on_change=opened_tab)
+if new.open:
+    with new:
+        train_form.form(dataset, train_live.started)
+if listed.open:
+    with listed:
+        st.fragment(runs, run_every="1s" if live else None)(dataset, live)
+if brought.open:
+    with brought:
+        bring_data and bring_data.section()
+if name := st.session_state.pop("trn_delete", None):
+    train_live.delete(name)

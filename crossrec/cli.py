@@ -1,14 +1,16 @@
 """The command line. Exit codes: 0 done, 1 a failure told in one sentence on stderr, 2 wrong usage."""
 
+import io
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from crossrec import __version__, paths
+from crossrec import __version__, paths, processes
 from crossrec.cli_data import Category, Dataset, Json, MaxItems, data, dataset_name, print_json
 from crossrec.cli_recommend import export, recommend
 from crossrec.cli_runs import runs
@@ -23,6 +25,7 @@ from crossrec.console import (
     show_ratings,
 )
 from crossrec.errors import CrossrecError
+from crossrec.stopping import Stopped
 from crossrec.threads import set_threads
 
 
@@ -48,9 +51,12 @@ def main() -> None:
     """Runs the command line; every failure of the user's kind becomes one sentence and exit code 1."""
     set_threads()
     try:
-        app(args=dashed(sys.argv[1:]), prog_name="crossrec")
+        # Of several processes one speaks; what another says is said where it fails alone.
+        with nullcontext() if processes.is_main() else redirect_stdout(io.StringIO()):
+            app(args=dashed(sys.argv[1:]), prog_name="crossrec")
     except CrossrecError as error:
-        print(f"crossrec: {error}", file=sys.stderr)
+        if processes.is_main() or not isinstance(error, Stopped):
+            print(f"crossrec: {error}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -89,7 +89,15 @@ def wait() -> None:
         _state().wait_for_everyone()
 
 
+def without_accelerator() -> bool:
+    """Whether several processes share a machine that has only CPUs: Accelerate wants to be told, and otherwise takes
+    each for the only one."""
+    from torch.accelerator import is_available
+
+    return several() and not is_available()
+
+
 def _state() -> Any:
     from accelerate import PartialState
 
-    return PartialState()
+    return PartialState(cpu=without_accelerator())

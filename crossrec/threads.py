@@ -13,7 +13,9 @@ def set_threads() -> None:
     """
     import torch
 
-    torch.set_num_threads(_wanted() or max(1, (os.cpu_count() or 1) - 1))
+    # Processes that a launcher started on one machine share its cores.
+    share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(_wanted() or max(1, ((os.cpu_count() or 1) - 1) // share))
 
 
 @contextmanager

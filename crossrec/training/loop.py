@@ -166,7 +166,7 @@ class _Training:
         self.steps = len(batches)
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
         track = {"log_with": "tensorboard", "project_dir": str(control.track)} if control.track else {}
-        self.accelerator = Accelerator(kwargs_handlers=[ddp], **track)
+        self.accelerator = Accelerator(cpu=processes.without_accelerator(), kwargs_handlers=[ddp], **track)
         if control.track:
             self.accelerator.init_trackers("")
         decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]

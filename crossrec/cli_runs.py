@@ -1,5 +1,6 @@
 """The `crossrec runs` commands: what is in training, what waits, and what came of it."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -127,8 +128,8 @@ def runs_rm(
     from crossrec.runs.folder import open_run
 
     chosen = [open_run(name) for name in names]
-    if json_ and not yes:
-        raise CrossrecError("With --json nothing is asked: say --yes to remove.")
+    if not yes and (json_ or not sys.stdin.isatty()):
+        raise CrossrecError(f"Nobody is there to be asked whether {', '.join(names)} may be removed: say --yes.")
     if not yes:
         typer.confirm(f"Remove {', '.join(names)} for good?", abort=True)
     for run in chosen:

@@ -151,10 +151,10 @@ def move(task: Task, to: str) -> None:
     """
     with queue_lock():
         order = waiting(kind_of(task))
-        if task not in order:
+        at = next((i for i, one in enumerate(order) if one.folder == task.folder), None)
+        if at is None:
             raise CrossrecError(f"{task.name!r} does not wait in the queue: its state is {task.state!r}.")
-        at = order.index(task)
-        order.remove(task)
+        del order[at]
         order.insert({"first": 0, "last": len(order), "up": max(0, at - 1), "down": at + 1}[to], task)
         for place, one in enumerate(order):
             write_status(one.folder, one.status() | {"place": place})

@@ -25,7 +25,7 @@ from crossrec.console import (
     show_ratings,
 )
 from crossrec.errors import CrossrecError
-from crossrec.stopping import Stopped
+from crossrec.stopping import Stop, Stopped
 from crossrec.threads import set_threads
 
 
@@ -94,8 +94,11 @@ def demo(
     """Build the demo worlds and their runs where they are missing."""
     from crossrec.runs.demo import build
 
-    with Reporter(quiet=json_) as report:
-        built = build(seed, on_event=report)
+    try:
+        with Stop() as stop, Reporter(quiet=json_) as report:
+            built = build(seed, on_event=report, stop=stop)
+    except Stopped as error:
+        raise CrossrecError("The demo is not complete: `crossrec demo` goes on where it was stopped.") from error
     if json_:
         print_json([run.name for run in built])
     else:

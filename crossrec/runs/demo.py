@@ -1,5 +1,6 @@
 """The demo: an invented world where taste is shared, one where it is not, and the runs that tell them apart."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.models.simple import Oracle
-from crossrec.runs.execute import train, with_text
+from crossrec.runs.execute import resume, train, with_text
 from crossrec.runs.folder import Run, open_run
+from crossrec.stopping import Stop
 from crossrec.threads import every_core
 from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
@@ -63,15 +65,20 @@ def make_world(name: str, config: DemoConfig, on_event: OnEvent = lambda event: 
     )
 
 
-def build(seed: int = 0, on_event: OnEvent = lambda event: None) -> list[Run]:
+def build(seed: int = 0, on_event: OnEvent = lambda event: None, stop: Stop | None = None) -> list[Run]:
     """Makes what is missing of the demo's datasets and runs, and returns its runs.
+
+    A run that was stopped, or whose process died, is gone on with.
 
     Args:
         seed: of the worlds and of the trainings.
         on_event: gets {"event": "demo", "step", "steps", "doing"} before each step, and what the steps report.
+        stop: asked during each training.
 
     Raises:
-        CrossrecError: a dataset or run of the demo's name is there and is not the demo's.
+        CrossrecError: a dataset of the demo's name is there and is not the demo's, or another process trains one of its
+            runs.
+        Stopped: it was stopped; what is done is kept.
     """
     steps = len(WORLDS) * (2 + len(RECIPES))
     runs, step = [], 0
@@ -96,7 +103,7 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None) -> list[Run]:
         _encode(pair, on_event)
         for recipe, split, settings in RECIPES:
             tell(f"{recipe} on {name}" + (f", {split}" if split != "next-item" else ""))
-            runs.append(_run(recipe, split, pair, settings, seed, on_event))
+            runs.append(_run(recipe, split, pair, settings, seed, on_event, stop))
     return runs
 
 
@@ -109,15 +116,29 @@ def _encode(pair: DomainPair, on_event: OnEvent) -> None:
                 with_text(pair, config.encoder, config.most_reviews, on_event)
 
 
-def _run(recipe: str, split: str, pair: DomainPair, settings: dict[str, Any], seed: int, on_event: OnEvent) -> Run:
+def _run(
+    recipe: str,
+    split: str,
+    pair: DomainPair,
+    settings: dict[str, Any],
+    seed: int,
+    on_event: OnEvent,
+    stop: Stop | None,
+) -> Run:
     name = f"{pair.name}-{recipe}" + ("-cold" if split == COLD else "")
     folder = paths.runs() / name
     if folder.is_dir():
         run = open_run(name)
-        if run.finished and run.config()["dataset_hash"] == pair.meta["hash"]:
-            return run
+        config, state = run.config(), run.state
+        if state in ("running", "stopping"):
+            raise CrossrecError(f"{name} is in training in another process: wait for it, then build the demo again.")
+        if config["dataset_hash"] == pair.meta["hash"]:
+            if state == "finished":
+                return run
+            if config["settings"] == asdict(from_dict(find_recipe(recipe).config, settings)) and config["seed"] == seed:
+                return resume(run, on_event, stop)
         _set_aside(folder)
-    return train(recipe, pair.name, settings, seed, split, name=name, on_event=on_event)
+    return train(recipe, pair.name, settings, seed, split, name=name, on_event=on_event, stop=stop)
 
 
 def _set_aside(folder: Path) -> None:

@@ -12,6 +12,8 @@ from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.runs import demo
 from crossrec.runs.folder import list_runs, open_run
+from crossrec.runs.task import TaskWriter
+from crossrec.stopping import Stop, Stopped
 
 
 @pytest.fixture
@@ -57,18 +59,52 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     )
 
 
-def test_what_is_missing_or_unfinished_is_made_again(small: Path) -> None:
+def test_what_was_stopped_is_gone_on_with(small: Path) -> None:
+    class AfterAWhile(Stop):
+        """Wishes to stop at some point of the only training that is asked so often."""
+
+        asked = 0
+
+        @property
+        def wished(self) -> bool:
+            self.asked += 1
+            return self.asked == 5
+
+        @wished.setter
+        def wished(self, value: bool) -> None:
+            pass
+
+    with pytest.raises(Stopped, match=r"Go on with `crossrec train --resume demo-"):
+        demo.build(stop=AfterAWhile())
+    (run,) = list_runs(states=("stopped",))
+    before = stamps(small)
+    assert len(demo.build()) == 22
+    assert {run.state for run in list_runs()} == {"finished"}
+    assert len(list_runs()) == 22  # nothing was made twice
+    done = {path: t for path, t in before.items() if f"runs/{run.name}/" not in path and "/runs/" in path}
+    after = stamps(small)
+    assert {path: after[path] for path in done} == done
+
+
+def test_what_failed_or_is_another_is_made_again(small: Path) -> None:
     demo.build()
-    status = small / "runs" / "demo-popularity" / "status.json"
-    status.write_text(status.read_text().replace('"finished"', '"failed"'))
+    failed, other = (small / "runs" / name for name in ("demo-popularity", "demo-target-sasrec"))
+    (failed / "status.json").write_text((failed / "status.json").read_text().replace('"finished"', '"failed"'))
+    for name, old, new in (("status.json", '"finished"', '"stopped"'), ("config.json", '"dim": 16', '"dim": 8')):
+        (other / name).write_text((other / name).read_text().replace(old, new))
     before = stamps(small)
     demo.build()
-    assert open_run("demo-popularity").finished
-    assert (small / "runs" / "demo-popularity-old1").is_dir()  # nothing of a person's is deleted
-    kept = {path: t for path, t in before.items() if "runs/demo-popularity/" not in path}
+    assert {open_run(path.name).state for path in (failed, other)} == {"finished"}
+    assert open_run("demo-target-sasrec-old1").state == "stopped"  # nothing of a person's is deleted
+    kept = {path: t for path, t in before.items() if not path.startswith((f"{failed}/", f"{other}/"))}
     after = stamps(small)
     assert {path: after[path] for path in kept} == kept
     assert len(list_runs()) == 23
+    # One that another process trains is left alone.
+    status = failed / "status.json"
+    status.write_text(status.read_text().replace('"finished"', '"queued"'))
+    with TaskWriter(failed), pytest.raises(CrossrecError, match="demo-popularity is in training in another"):
+        demo.build()
 
 
 def test_a_dataset_of_that_name_that_is_not_the_demos_is_left_alone(small: Path) -> None:

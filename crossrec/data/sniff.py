@@ -272,6 +272,9 @@ def _delimited_shape(path: Path, lines: list[str], gzipped: bool, delimiter: str
     data = any(_is_number(cell) or _ASIN.fullmatch(cell) or _AMAZON_USER.fullmatch(cell) for cell in first)
     header = any(normal(cell) in known for cell in first) or not data
     columns = first if header else tuple(str(position) for position in range(1, len(first) + 1))
+    lower = [column.lower() for column in columns]
+    if twice := next((column for column in columns if lower.count(column.lower()) > 1), None):
+        raise CrossrecError(f"{path.name} has two columns {twice[:80]!r}: give each a name of its own.")
     return Shape("delimited", gzipped, delimiter, header, columns, tuple(rows[1:] if header else rows))
 
 

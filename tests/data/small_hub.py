@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ class Hub(http.server.ThreadingHTTPServer):
         self.root = root
         self.cut_after: list[int] = []
         """For each of the next GETs: how many bytes to send before the connection is cut."""
+        self.hold_after: int | None = None
+        """Where not None, each GET stops after so many bytes until `go_on` is set."""
+        self.go_on = threading.Event()
         self.status: int | None = None
         self.asked: list[tuple[str, str, str | None]] = []
 
@@ -74,6 +78,11 @@ class _Answer(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[: self.server.cut_after.pop(0)])
             self.wfile.flush()
             self.connection.shutdown(2)
+            self.close_connection = True
+        elif self.server.hold_after is not None and not self.server.go_on.is_set():
+            self.wfile.write(body[: self.server.hold_after])
+            self.wfile.flush()
+            self.server.go_on.wait()
             self.close_connection = True
         else:
             self.wfile.write(body)

@@ -14,7 +14,7 @@ try:
 except ImportError:
     bring_data = None  # TODO
 NEW, RUNS, BRING = "New training", "Runs", "Bring data"
-SAYS = {"success": (st.success, ":material/check_circle:"), "warning": (st.warning, ":material/info:")}
+ICONS = {"success": ":material/check_circle:", "warning": ":material/info:"}
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
@@ -51,9 +51,8 @@ def runs(dataset: str, live: bool) -> None:
     everything = st.toggle("Runs on all datasets", key="trn_all", persist_state="session")
     rows, damaged = train_runs.all_seen(None if everything else dataset)
     name = train_runs.looked_at(rows)
-    if said := st.session_state.get("trn_said"):
-        show, icon = SAYS[said[0]]
-        show(plain(said[1]), icon=icon)
+    if said := st.session_state.pop("trn_said", None):
+        st.toast(plain(said[1]), icon=ICONS[said[0]], duration="long")
     if rows:
         _, waiting = train_runs.under_way()
         train_runs.table(rows, waiting, name)
@@ -90,8 +89,11 @@ if not list_datasets():
     cards.no_datasets()
     bring_data and bring_data.section()
     st.stop()
-if "run" in st.query_params:
-    st.session_state["trn_tab"] = RUNS
+asked = st.query_params.get("run")
+if asked and (
+    asked != st.session_state.get("trn_run") or "trn_tab" not in st.session_state
+):  # somebody followed a link
+    st.session_state["trn_run"], st.session_state["trn_tab"] = asked, RUNS
 dataset = state.choose_dataset("train", "trn_source")
 live = train_runs.is_live()
 st.fragment(headline, run_every="1s" if live else None)(dataset, live)

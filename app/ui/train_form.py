@@ -220,14 +220,14 @@ def _cost(planned: execute.Plan, busy: bool) -> None:
     st.markdown("**What it takes**")
     found = estimate.known(planned)
     if found is not None:
-        row = [
-            cards.Number("Likely", train_words.short(found.seconds), "Time from start to tested model."),
-            cards.Number(
-                "At most", train_words.short(found.most_seconds), "If every epoch is trained and nothing stops early."
-            ),
-            cards.Number("Memory", train_words.memory(found.memory_mb), "The most that its process holds."),
-        ]
-        cards.numbers(row if found.most_seconds > found.seconds * 1.02 else [row[0], row[2]])
+        most = f"at most {train_words.short(found.most_seconds)}" if found.most_seconds > 1.05 * found.seconds else None
+        help_ = "From the start to the tested model, by itself on this machine; at most, if nothing stops it early."
+        cards.numbers(
+            [
+                cards.Number("Time", train_words.short(found.seconds), help_, most, delta_color="off", arrow="off"),
+                cards.Number("Memory", train_words.memory(found.memory_mb), "The most that its process holds."),
+            ]
+        )
         st.caption(plain(found.basis))
         return
     if busy:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app.ui import cards, charts, learning, splits, train_form, train_settings, train_words
-from app.ui.errors import plain
+from app.ui.errors import capital, plain
 from app.ui.train_runs import Seen, event_best, look_at, metric
 from crossrec.errors import CrossrecError
 from crossrec.runs import queue
@@ -16,6 +16,7 @@ from crossrec.runs.task import Task
 from crossrec.training.recipes import RECIPES
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
+COLUMNS = ["epoch", "value", "best"]
 VERBS = {
     "cancel": "{} was asked to stop; it keeps what it has learned.",
     "out": "{} was taken out of the queue.",
@@ -158,7 +159,7 @@ def _state(one: Seen, place: int | None) -> None:
         said = (
             "Stopping at the next point that can be gone on from"
             if state == "stopping"
-            else (train_words.state(status) + train_words.left(status))
+            else (capital(train_words.where(status)) + train_words.left(status))
         )
         st.progress(train_words.done(status), text=plain(f"{said}."))
     elif state == "stopped":
@@ -204,7 +205,7 @@ def frames(one: Seen) -> dict[str, tuple[learning.Curve, pd.DataFrame]]:
             if source == "valid":  # an error is watched as a negative number
                 values = [(epoch, None if value is None else abs(value)) for epoch, value in values]
             rows = [(epoch, value, epoch == best) for epoch, value in values if value is not None]
-            table = pd.DataFrame(rows, columns=["epoch", "value", "best"])
+            table = pd.DataFrame(rows, columns=COLUMNS)
             found[f"{source}_{name}"] = _curve(one, source, name.removeprefix("-")), table
     return found
 
@@ -229,9 +230,9 @@ def _curves(one: Seen) -> None:
     recipe = one.config["recipe"]
     if not one.epochs:
         rows = [(event["epoch"] - 1 + event["step"] / event["steps"], event["loss"], False) for event in one.steps]
-        drawn = charts.curve(pd.DataFrame(rows, columns=["epoch", "value", "best"]), "Loss", recipe)
+        said = f"Loss within the first epoch: {rows[0][1]:.3f} → {rows[-1][1]:.3f}"
         note = "The first epoch is under way: the loss of single steps goes up and down. Validation comes with its end."
-        cards.chart(f"Loss within the first epoch: {rows[0][1]:.3f} → {rows[-1][1]:.3f}", drawn, "trn_steps", note)
+        _draw(said, learning.Curve("Loss", note, ""), pd.DataFrame(rows, columns=COLUMNS), recipe, "steps")
         return
     found = frames(one)
     order = sorted(found, key=lambda name: (not name.startswith("valid"), name != "losses_loss"))
@@ -239,14 +240,30 @@ def _curves(one: Seen) -> None:
         for name in order:
             curve, frame = found[name]
             with st.container(border=True, height="stretch"):
-                drawn = charts.curve(frame, curve.title, recipe, curve.mark)
-                cards.chart(
-                    learning.change(curve, frame),
-                    drawn,
-                    f"trn_curve_{name.replace('@', '_').replace('-', '')}",
-                    f"{curve.what} A good one {curve.good}",
-                )
+                _draw(learning.change(curve, frame), curve, frame, recipe, name)
     st.caption("The diamond is the best epoch so far: its weights are the ones that are kept.")
+
+
+def _draw(said: str, curve: learning.Curve, frame: pd.DataFrame, recipe: str, name: str) -> None:
+    """A curve below what it shows. Its form is made once; from then on only its numbers change."""
+    st.markdown(f"**{plain(said)}**")
+    form = _form(curve.title, recipe, curve.mark)
+    st.vega_lite_chart(frame, form, width="stretch", key=f"trn_curve_{name.replace('@', '_')}", alt=said)
+    st.caption(plain(f"{curve.what} A good one {curve.good}" if curve.good else curve.what))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _form(title: str, recipe: str, mark: float | None) -> dict[str, Any]:
+    """The chart of a curve without its numbers, in Vega-Lite's words."""
+    some = pd.DataFrame([(1, 0.0, True)], columns=COLUMNS)
+    form = charts.curve(some, title, recipe, mark).to_dict()
+    data = form.pop("datasets")
+    for part in (form, *form["layer"]):
+        if name := part.pop("data", {}).get("name"):
+            values = data[name]
+            if len(values[0]) < len(COLUMNS):  # a marked value; the curve's own come with each drawing
+                part["data"] = {"values": values}
+    return form
 
 
 def _result(one: Seen) -> None:

@@ -147,7 +147,7 @@ def look_at(name: str) -> None:
 
 def looked_at(rows: Sequence[Seen]) -> str | None:
     """The run that is looked at: the chosen one, else what is in training, else the newest."""
-    if chosen := st.query_params.get("run") or st.session_state.get("trn_run"):
+    if chosen := st.session_state.get("trn_run"):
         return chosen
     order = ("running", "stopping", "queued")
     live = sorted((row for row in rows if row.live), key=lambda row: order.index(row.status["state"]))
@@ -192,8 +192,8 @@ def table(rows: Sequence[Seen], waiting: Sequence[Task], looked: str | None) -> 
         selection_default=None if at is None else {"selection": {"rows": [at]}},
         alt="Runs with their state, progress, loss and validation score",
         column_config={
-            "Run": column.TextColumn(pinned=True, width=190),
-            "State": column.TextColumn(width=150),
+            "Run": column.TextColumn(pinned=True, width=215),
+            "State": column.TextColumn(width=120),
             "Progress": column.ProgressColumn(
                 format="percent", min_value=0, max_value=1, width=95, help="Of at most so many epochs."
             ),
@@ -213,7 +213,6 @@ def table(rows: Sequence[Seen], waiting: Sequence[Task], looked: str | None) -> 
 def _select(key: str, names: Sequence[str]) -> None:
     if chosen := st.session_state[key].selection.rows:
         look_at(names[chosen[0]])
-    st.session_state.pop("trn_said", None)
 
 
 def thinned(values: Sequence[float | None]) -> list[float]:

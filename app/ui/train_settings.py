@@ -126,11 +126,16 @@ def ask(recipe: Recipe) -> dict[str, Any]:
             found[name] = _field(recipe, name, base)
     rest = [name for name in kinds if name not in main]
     if rest:
-        with st.expander(f"All settings: {len(rest)} more", icon=":material/tune:", key="trn_rest"):
-            st.caption("Their meaning is behind the question marks. What is not touched stays as it was tuned.")
-            with st.grid(4, min_column_width=150):
-                for name in rest:
-                    found[name] = _field(recipe, name, base)
+        more = st.expander(f"All settings: {len(rest)} more", icon=":material/tune:", key="trn_rest", on_change="rerun")
+        if more.open:
+            with more:
+                st.caption("Their meaning is behind the question marks. What is not touched stays as it was tuned.")
+                with st.grid(4, min_column_width=150):
+                    for name in rest:
+                        found[name] = _field(recipe, name, base)
+        else:  # what is not shown is not drawn, but counts
+            for name in rest:
+                found[name] = _read(name, st.session_state.get(key(recipe, name), getattr(base, name)))
     for name, value in found.items():
         _bounded(name, value)
     return changed(recipe, found)
@@ -172,7 +177,11 @@ def _field(recipe: Recipe, name: str, base: Any) -> Any:
         return st.selectbox(label, options, index=options.index(usual_value), **about)
     if isinstance(usual_value, float):
         return float(st.number_input(label, value=usual_value, step=_step(usual_value), format="%g", **about))
-    value = int(st.number_input(label, value=usual_value or 0, step=1, **about))
+    return _read(name, st.number_input(label, value=usual_value or 0, step=1, **about))
+
+
+def _read(name: str, value: Any) -> Any:
+    """What the widget of a setting stands for."""
     return None if name == "components" and value == 0 else value
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from app.ui.errors import capital
+
 
 def span(seconds: float) -> str:
     """A time as people say it."""
@@ -65,13 +67,14 @@ def state(status: dict[str, Any], place: int | None = None) -> str:
     if kind == "queued":
         return f"Waits, {place} in the queue" if place else "Waits"
     if kind == "running":
-        at = where(status)
-        return at[:1].upper() + at[1:]
+        if status.get("doing") == "training" and "epoch" in status:
+            return f"Epoch {status['epoch']} of {status['epochs']}"
+        return capital(where(status))
     if kind == "stopping":
         return "Is stopping"
     if kind == "stopped":
         return f"Stopped in epoch {status['epoch']} of {status['epochs']}" if "epoch" in status else "Stopped"
-    return kind.capitalize()
+    return capital(kind)
 
 
 def now(working: list[tuple[str, dict[str, Any]]], waiting: int, finished: int, dataset: str) -> str:

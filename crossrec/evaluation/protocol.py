@@ -3,6 +3,7 @@
 B questions in a chunk, R truths, N negatives, I items.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from crossrec import processes
+from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Questions, Split
 from crossrec.evaluation.metrics import CUTOFFS, METRICS, mean_by_question, ranking_metrics
@@ -22,6 +24,8 @@ COLD = 3
 """A user is cold with at most so many target events in the training part."""
 SAMPLED = 99
 """Negatives of the sampled protocol."""
+BRIEF = ("hr@10", "ndcg@10", "mrr@10")
+"""Metrics of `ranked`."""
 GROUPS = {
     "all": "All users",
     "cold": f"Cold users (at most {COLD} training events)",
@@ -96,7 +100,28 @@ def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str
 
 def quick(recommender: Recommender, pair: DomainPair, split: Split, part: str = "valid") -> dict[str, float]:
     """NDCG@10 and HR@10 by full ranking over a part, NaN without questions: what early stopping looks at."""
-    questions = split.part(part)
+    table = ranked(recommender, pair, split.part(part))
+    return {name: float(table[name].mean()) for name in ("ndcg@10", "hr@10")}
+
+
+def ranked(
+    recommender: Recommender,
+    pair: DomainPair,
+    questions: Questions,
+    shown: Callable[[NDArray[np.int64]], Histories] | None = None,
+) -> pd.DataFrame:
+    """Ranks the whole catalogue for each question, as `evaluate` does, and nothing else.
+
+    Args:
+        recommender: any.
+        pair: the dataset.
+        questions: that are asked.
+        shown: rows of the questions -> the histories that the recommender is shown in place of what is known. A
+            person's own items are left out of the ranking all the same.
+
+    Returns:
+        One row a question: user, rank (of the best truth), hr@10, ndcg@10, mrr@10.
+    """
     shuffle = np.random.default_rng(0).permutation(pair.target.n_items + 1)
     ranks, owners = [], []
     for number, rows in enumerate(_chunks(questions, pair.target.n_items)):
@@ -104,13 +129,14 @@ def quick(recommender: Recommender, pair: DomainPair, split: Split, part: str = 
             continue
         part_of = questions.take(rows)
         truth, row = _truths(pair, part_of)
-        ranks.append(full_ranks(_scores(recommender, pair, part_of), truth, row, shuffle))
+        scores = _scores(recommender, pair, part_of, shown(rows) if shown else None)
+        ranks.append(full_ranks(scores, truth, row, shuffle))
         owners.append(rows[row])
     rank, owner = _together(ranks), _together(owners)
-    if not len(rank):
-        return {"ndcg@10": float("nan"), "hr@10": float("nan")}
-    values = ranking_metrics(rank, owner, len(questions), (10,))
-    return {name: float(np.nanmean(values[name])) for name in ("ndcg@10", "hr@10")}
+    best = np.full(len(questions), pair.target.n_items + 1)
+    np.minimum.at(best, owner, rank)
+    metrics = ranking_metrics(rank, owner, len(questions), (10,))
+    return pd.DataFrame({"user": questions.user, "rank": best, **{name: metrics[name] for name in BRIEF}})
 
 
 def full_ranks(
@@ -205,9 +231,9 @@ def _chunks(questions: Questions, n_items: int) -> list[NDArray[np.int64]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _scores(recommender: Recommender, pair: DomainPair, questions: Questions) -> Floats:
+def _scores(recommender: Recommender, pair: DomainPair, questions: Questions, shown: Histories | None = None) -> Floats:
     histories = questions.histories(pair)
-    scores = recommender.score(histories)
+    scores = recommender.score(shown or histories)
     if scores.shape != (len(questions), pair.target.n_items + 1):
         raise ValueError(f"scores {scores.shape} should be ({len(questions)}, {pair.target.n_items + 1})")
     if np.isnan(scores).any():

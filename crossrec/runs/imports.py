@@ -32,7 +32,7 @@ NO_MEMORY = "There is not enough memory: import fewer events, or close other pro
 UNTESTED = "Nobody can be tested on it: too few people have two target events."
 
 
-def enqueue_files(
+def files_config(
     name: str,
     source: Path | None,
     target: Path,
@@ -44,15 +44,16 @@ def enqueue_files(
     labels: tuple[str, str] | None = None,
     replace: bool = False,
     called: Mapping[str, str] | None = None,
-) -> Task:
-    """Puts an import of files into the queue; the arguments are those of `import_pair`.
+) -> dict[str, Any]:
+    """Looks through an import of files; the arguments are those of `import_pair`. Returns what `enqueue` takes.
 
     Args:
         called: what people call the files, by role, where they are uploads: these are removed when they are imported.
 
     Raises:
-        CrossrecError: a file, a column or the name will not do, or an import of the name is under way.
+        CrossrecError: a file, a column or the name will not do.
     """
+    paths.slug(name, "dataset")
     reads = read if isinstance(read, tuple) else (read or ReadOptions(),) * 2
     files = dict(zip(ROLES, (source, target, source_items, target_items), strict=True))
     for role, path in files.items():
@@ -78,10 +79,10 @@ def enqueue_files(
         "replace": replace,
     }
     given = {role: known.get(role, str(Path(path).absolute())) for role, path in files.items() if path is not None}
-    return _enqueue(config | {"command": _import_command(config, given, reads)})
+    return config | {"command": _import_command(config, given, reads)}
 
 
-def enqueue_download(
+def download_config(
     name: str,
     source: str,
     target: str,
@@ -89,12 +90,15 @@ def enqueue_download(
     options: PrepareOptions | None = None,
     *,
     replace: bool = False,
-) -> Task:
-    """Puts a download of two categories and their import into the queue; the arguments are those of `download_pair`.
+) -> dict[str, Any]:
+    """Looks through a download of two categories with their import; the arguments are those of `download_pair`.
+
+    Returns what `enqueue` takes.
 
     Raises:
-        CrossrecError: a category, the subset or the name will not do, or an import of the name is under way.
+        CrossrecError: a category, the subset or the name will not do.
     """
+    paths.slug(name, "dataset")
     hub.check_categories(source, target, subset)
     config = {
         "kind": "download",
@@ -107,7 +111,50 @@ def enqueue_download(
     }
     words = ["crossrec", "data", "download", name, "--source", source, "--target", target]
     words += ["--subset", subset] if subset != get_args(hub.Subset)[0] else []
-    return _enqueue(config | {"command": shlex.join(words + _option_words(config))})
+    return config | {"command": shlex.join(words + _option_words(config))}
+
+
+def enqueue(config: dict[str, Any]) -> Task:
+    """Puts an import into the queue that was looked through by `files_config` or `download_config`.
+
+    Raises:
+        CrossrecError: the dataset's name is taken, or an import of it is under way.
+    """
+    with disk_errors(paths.imports()):
+        paths.imports().mkdir(parents=True, exist_ok=True)
+        # Of two that ask for one name at once, the second finds the first.
+        try:
+            lock = take_lock(paths.imports() / ".lock", wait=10.0)
+        except BusyError as error:
+            raise CrossrecError("Another import is being put into the queue: try again.") from error
+        try:
+            check_free(config["dataset"], config["replace"])
+            return queue.add("import", config["dataset"], config)
+        finally:
+            os.close(lock)
+
+
+def enqueue_files(name: str, source: Path | None, target: Path, **how: Any) -> Task:
+    """Puts an import of files into the queue: `files_config`, then `enqueue`."""
+    return enqueue(files_config(name, source, target, **how))
+
+
+def enqueue_download(name: str, source: str, target: str, *how: Any, **more: Any) -> Task:
+    """Puts a download of two categories with their import into the queue: `download_config`, then `enqueue`."""
+    return enqueue(download_config(name, source, target, *how, **more))
+
+
+def check_free(name: str, replace: bool = False) -> None:
+    """Looks whether a dataset could be made under a name now.
+
+    Raises:
+        CrossrecError: it is no plain name, it is taken, or an import of it is under way.
+    """
+    if (paths.datasets() / paths.slug(name, "dataset")).exists() and not replace:
+        raise CrossrecError(f"The dataset {name!r} exists: choose another name.")
+    for task in queue.tasks("import"):
+        if _is_under_way(task, name):
+            raise CrossrecError(f"An import of {name!r} is under way: wait for it, cancel it, or choose another name.")
 
 
 def list_imports() -> list[Task]:
@@ -216,28 +263,6 @@ def _split(name: str) -> dict[str, Any]:
         return {"note": str(error)}
     sizes = {"valid": len(split.valid), "test": len(split.test), "leaks": report.get("leaks")}
     return sizes | ({} if sizes["valid"] and sizes["test"] else {"note": UNTESTED})
-
-
-def _enqueue(config: dict[str, Any]) -> Task:
-    name = paths.slug(config["dataset"], "dataset")
-    with disk_errors(paths.imports()):
-        paths.imports().mkdir(parents=True, exist_ok=True)
-        # Of two that ask for one name at once, the second finds the first.
-        try:
-            lock = take_lock(paths.imports() / ".lock", wait=10.0)
-        except BusyError as error:
-            raise CrossrecError("Another import is being put into the queue: try again.") from error
-        try:
-            if (paths.datasets() / name).exists() and not config["replace"]:
-                raise CrossrecError(f"The dataset {name!r} exists: choose another name, or replace it.")
-            for task in queue.tasks("import"):
-                if _is_under_way(task, name):
-                    raise CrossrecError(
-                        f"An import of {name!r} is under way: wait for it, cancel it, or choose another name."
-                    )
-            return queue.add("import", name, config)
-        finally:
-            os.close(lock)
 
 
 def _is_under_way(task: Task, dataset: str) -> bool:

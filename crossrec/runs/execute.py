@@ -25,7 +25,7 @@ from crossrec.evaluation import ratings
 from crossrec.evaluation.protocol import Evaluation, evaluate, quick, summary
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecRecommender
-from crossrec.runs import queue
+from crossrec.runs import controls, queue
 from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, matching, open_run, run_stem
 from crossrec.runs.task import os_error, told_of_disk
@@ -214,9 +214,11 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         report({"event": "test"})
         tested = evaluate(recommender, pair, split, "test")
         valid = quick(recommender, pair, split)
-        rated = None
+        rated, beside = None, controls.lists_of(tested.table["user"], tested.top)
         if recipe.domain == "target":
             rated = _rate_hidden(recommender, pair, split, "test", asdict(config))
+            report({"event": "controls"})
+            beside |= controls.ask(recommender, pair, split)
         if writer is None:
             processes.wait()
             return run
@@ -225,6 +227,7 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         recommender.save(run.recommender)
         seen = (planned.pair, planned.split) if recipe.domain == "source" else (pair, split)
         write_run_catalog(run.folder, recommender, *seen, recipe.domain, report)
+        controls.write(run.folder, beside)
         writer.finish(
             {
                 "valid": valid,
@@ -310,6 +313,20 @@ def load(run: Run) -> tuple[Recommender, DomainPair, Split]:
     if recommender.encoder is not None:
         pair = with_text(pair, recommender.encoder, recommender.most_reviews)
     return recommender, *view(find_recipe(config["recipe"]), pair, split)
+
+
+def ask_controls(run: Run) -> None:
+    """Asks the controls of a finished run that was not asked them, such as one of an earlier version, and keeps them.
+
+    Raises:
+        CrossrecError: the run or its data cannot be opened, or its folder cannot be written.
+    """
+    recommender, pair, split = load(run)
+    tested = evaluate(recommender, pair, split, "test")
+    tables = controls.lists_of(tested.table["user"], tested.top)
+    if run.config()["domain"] == "target":
+        tables |= controls.ask(recommender, pair, split)
+    controls.write(run.folder, tables)
 
 
 def evaluate_run(run: Run, part: str = "test") -> tuple[Evaluation, dict[str, Any]]:

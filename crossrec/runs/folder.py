@@ -21,7 +21,7 @@ from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError, nearest
 from crossrec.runs.task import STATES, Task, TaskWriter, new_task, now
 
-PHASES = {"open": "opening the data", "start": "getting ready", "test": "testing"}
+PHASES = {"open": "opening the data", "start": "getting ready", "test": "testing", "controls": "asking the controls"}
 """What a run is doing, beside training."""
 RECORDED = ("crossrec", "torch", "numpy", "pandas", "accelerate", "duckdb", "scipy")
 

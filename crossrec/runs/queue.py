@@ -71,7 +71,8 @@ def in_order(known: list[tuple[Task, dict[str, Any]]]) -> list[Task]:
 
 def working(what: str) -> list[Task]:
     """Those that are being worked on, in this queue or outside it."""
-    return [task for task in tasks(what) if task.shown()["state"] in ("running", "stopping")]
+    began = [task for task in tasks(what) if _status(task).get("state") == "running"]
+    return [task for task in began if task.shown()["state"] in ("running", "stopping")]
 
 
 def add(what: str, stem: str, config: dict[str, Any], may_count: bool = True) -> Task:

@@ -162,7 +162,7 @@ def test_events_of_a_training(tiny_copy: Path, tiny_settings: dict[str, Any]) ->
     events: list[dict[str, Any]] = []
     run = train("target-sasrec", "tiny", tiny_settings, name="told", on_event=events.append)
     kinds = [event["event"] for event in events if event["event"] != "step"]
-    assert kinds == ["start", "epoch", "epoch", "test", "encoded"]
+    assert kinds == ["start", "epoch", "epoch", "test", "controls", "encoded"]
     assert events[0]["run"] == "told"
     command = shlex.split(run.config()["command"])
     assert command[:7] == ["crossrec", "train", "target-sasrec", "--dataset", "tiny", "--seed", "0"]

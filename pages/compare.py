@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import cards, charts, learning, results, run_cards, splits, state, strangers
+from app.ui import cards, charts, learning, results, run_cards, splits, state, strangers, train_form
 from app.ui.errors import plain
 from crossrec.data.folder import load_meta
 from crossrec.evaluation.protocol import SAMPLED
@@ -88,6 +88,7 @@ def not_there(chosen: list[Run]) -> None:
             st.markdown("Recommenders that are missing are trained by:")
             st.code("\n".join(commands), language="bash", wrap_lines=True)
             st.caption("Reload this page afterwards.")
+            cards.to_train(dataset, "Or train them here", trn_split=train_form.split_words(kind))
     for note in notes:
         st.caption(plain(note))
 

@@ -79,6 +79,8 @@ def next_steps(dataset: str, trained: bool) -> None:
                 icon=":material/recommend:",
                 query_params=link,
             )
+        else:
+            cards.to_train(dataset, "See what training takes")
 
 
 def is_demo(meta: dict) -> bool:

@@ -2,17 +2,13 @@
 
 import streamlit as st
 
-from app.ui import cards, state, train_form, train_live, train_runs, train_words
+from app.ui import bring_data, cards, state, train_form, train_live, train_runs, train_words
 from app.ui.errors import as_sentence, plain
 from crossrec import paths
 from crossrec.data.folder import list_datasets
 from crossrec.runs import queue
 from crossrec.runs.folder import list_runs, open_run
 
-try:
-    from app.ui import bring_data
-except ImportError:
-    bring_data = None  # TODO
 NEW, RUNS, BRING = "New training", "Runs", "Bring data"
 ICONS = {"success": ":material/check_circle:", "warning": ":material/info:"}
 
@@ -87,7 +83,7 @@ st.title("What does it take?", anchor=False)
 if not list_datasets():
     cards.answer("There is no data to train on yet.", "unknown")
     cards.no_datasets()
-    bring_data and bring_data.section()
+    bring_data.section()
     st.stop()
 asked = st.query_params.get("run")
 if asked and (
@@ -106,6 +102,6 @@ if listed.open:
         st.fragment(runs, run_every="1s" if live else None)(dataset, live)
 if brought.open:
     with brought:
-        bring_data and bring_data.section()
-if name := st.session_state.pop("trn_delete", None):
+        bring_data.section()
+if name := st.session_state.get("trn_delete"):
     train_live.delete(name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
@@ -10,6 +11,7 @@ from app.ui.errors import capital, plain
 from crossrec.evaluation.compare import Verdict
 from crossrec.runs.folder import Run
 
+TRAIN = Path(__file__).resolve().parents[2] / "pages" / "train.py"
 ANSWERS = {
     "yes": (st.success, ":material/check_circle:"),
     "no": (st.info, ":material/drag_handle:"),
@@ -18,7 +20,13 @@ ANSWERS = {
     "busy": (st.info, ":material/model_training:"),
     "idle": (st.info, ":material/pause_circle:"),
 }
-STATES = {"queued": "waits for its turn", "running": "is in training", "stopped": "was stopped", "failed": "failed"}
+STATES = {
+    "queued": "waits for its turn",
+    "running": "is in training",
+    "stopping": "is stopping",
+    "stopped": "was stopped",
+    "failed": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -102,21 +110,31 @@ def no_runs(dataset: str, others: Sequence[Run] = ()) -> None:
         st.subheader("Nothing has been trained on this data yet", anchor=False)
         st.markdown("Three trainings answer the question: the source model, the model with transfer, and its baseline.")
         verbs = ("train-source", "train-target-transfer", "train-target-baseline")
+        to_train(dataset, "Train them here")
+        st.markdown("Or with commands:")
         st.code("\n".join(f"crossrec {verb} --dataset {dataset}" for verb in verbs), language="bash", wrap_lines=True)
         st.caption("Reload this page afterwards.")
     unfinished(others)
 
 
+def to_train(dataset: str, label: str, **query: str) -> None:
+    """The way to the page of trainings."""
+    st.page_link(TRAIN, label=label, icon=":material/model_training:", query_params={"data": dataset, **query})
+
+
 def unfinished(runs: Sequence[Run]) -> None:
     """Says which runs have no results, and why."""
     for run in runs:
-        status = run.status()
+        status = run.shown()
         words = f"{run.name} {STATES.get(status['state'], status['state'])}"
         if status["state"] == "running" and "epoch" in status:
             words += f", epoch {status['epoch']} of {status['epochs']}"
         if status.get("error"):
             words += f": {status['error']}"
         st.caption(f":material/hourglass_empty: {plain(words)}")
+    if runs:
+        newest = runs[0].name
+        to_train(runs[0].config()["dataset"], "See how they go" if len(runs) > 1 else "See how it goes", run=newest)
 
 
 def leaks(report: dict[str, Any] | None) -> None:

@@ -82,6 +82,7 @@ def form(dataset: str, started: Callable[[Run, str], None]) -> None:
                 KINDS,
                 format_func=split_words,
                 key="trn_split",
+                bind="query-params",
                 persist_state="session",
                 help="Known people are asked for their next item. Strangers are a share of the people in both domains, "
                 "whose whole target history is hidden; “all source” shows also what they did later in the source. "

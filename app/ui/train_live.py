@@ -62,21 +62,27 @@ def ask_to_delete(name: str) -> None:
     st.session_state["trn_delete"], st.session_state["trn_whole"] = name, True
 
 
-@st.dialog("Delete this run?", icon=":material/delete:")
+def _asked() -> None:
+    st.session_state.pop("trn_delete", None)
+
+
+@st.dialog("Delete this run?", icon=":material/delete:", on_dismiss=_asked)
 def delete(name: str) -> None:
     st.markdown(plain(f"{name}, with its model and its results, will be gone for good. Its command makes it again."))
     with st.container(horizontal=True):
-        if st.button("Delete", type="primary", key="trn_delete_yes"):
-            try:
-                queue.remove(Task(open_run(name).folder))
-                st.session_state["trn_said"] = ("success", f"{name} was deleted.")
-                st.session_state.pop("trn_run", None)
-                st.query_params.pop("run", None)
-            except CrossrecError as error:
-                st.session_state["trn_said"] = ("warning", str(error))
-            st.rerun()
-        if st.button("Keep it", key="trn_delete_no"):
-            st.rerun()
+        sure = st.button("Delete", type="primary", key="trn_delete_yes")
+        kept = st.button("Keep it", key="trn_delete_no")
+    if sure:
+        try:
+            queue.remove(Task(open_run(name).folder))
+            st.session_state["trn_said"] = ("success", f"{name} was deleted.")
+            st.session_state.pop("trn_run", None)
+            st.query_params.pop("run", None)
+        except CrossrecError as error:
+            st.session_state["trn_said"] = ("warning", str(error))
+    if sure or kept:
+        _asked()
+        st.rerun()
 
 
 def actions(one: Seen) -> None:

@@ -65,7 +65,8 @@ def two_files(way: str) -> None:
         st.caption(plain(f"The files in {incoming.inbox()}."))
         choose = _chosen
     files: dict[str, tuple[Path, str]] = {}
-    reads, labels = [], []
+    reads: list[ReadOptions | None] = []
+    labels: list[str] = []
     for column, which in zip(st.columns(2, gap="large"), ("source", "target"), strict=True):
         with column:
             st.markdown(f"**{capital(which)} domain**" + (" (may be left out)" if which == "source" else ""))
@@ -81,6 +82,9 @@ def two_files(way: str) -> None:
     if "target" not in files:
         st.caption("Give a file of the target domain to go on.")
         return
+    first, second = reads
+    if first is None or second is None:
+        return
     options = filters("files")
     name = _name("-".join(labels) if "source" in files else labels[1])
     if "source" not in files:
@@ -93,7 +97,7 @@ def two_files(way: str) -> None:
             at["target"],
             source_items=at.get("source_items"),
             target_items=at.get("target_items"),
-            read=(reads[0], reads[1]),
+            read=(first, second),
             options=options(),
             labels=(labels[0] if "source" in files else "", labels[1]),
             called={role: word for role, (_, word) in files.items()} if way == UPLOAD else None,
@@ -229,13 +233,14 @@ def _chosen(role: str, label: str) -> tuple[Path, str] | None:
     return None
 
 
-def _look(which: str, path: Path, called: str) -> ReadOptions:
-    """The first rows with the columns that were recognised, and a mapping where they were not."""
+def _look(which: str, path: Path, called: str) -> ReadOptions | None:
+    """The first rows with the columns that were recognised, and a mapping; None while the file will not do."""
     mark = f"bring_{which}_{zlib.crc32(str(path).encode())}"
     keys = {role: f"{mark}_{role}" for role in ROLES}
     told = st.empty()
     try:
-        guess = _preview(str(path), path.stat().st_mtime_ns, ())
+        written = path.stat().st_mtime_ns if path.exists() else 0
+        guess = _preview(str(path), written, ())
         box = st.expander(
             "Columns and first rows", icon=":material/table:", key=f"{mark}_box", expanded=bool(guess.problem)
         )
@@ -255,17 +260,17 @@ def _look(which: str, path: Path, called: str) -> ReadOptions:
                     help="Another column than the one that was recognised.",
                 )
         chosen = {f"{role}_column": column for role, column in given.items() if column is not None}
-        found = _preview(str(path), path.stat().st_mtime_ns, tuple(chosen.items())) if chosen else guess
+        found = _preview(str(path), written, tuple(chosen.items())) if chosen else guess
     except CrossrecError as error:
         with told:
             say(_called(error, path, called))
-        return ReadOptions()
+        return None
     with told:
         if found.problem:
             say(CrossrecError(f"{called}: choose the columns of the user's and the item's id below."))
         else:
             st.caption(f":material/check: {plain(_recognised(found))}")
-    return ReadOptions.from_dict(chosen)
+    return None if found.problem else ReadOptions.from_dict(chosen)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

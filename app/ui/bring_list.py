@@ -41,6 +41,10 @@ BUTTONS = {
     "failed": [("resume", "Run again", "replay"), ("forget", "Forget", "delete")],
     "finished": [("forget", "Forget", "delete")],
 }
+LINKS = (
+    ("explore.py", "Explore it", ":material/travel_explore:"),
+    ("train.py", "Train on it", ":material/model_training:"),
+)
 HELP = {
     "cancel": "Nothing is left of a dataset that was begun; what was downloaded is kept.",
     "resume": "It begins anew; a download goes on from where it was.",
@@ -109,6 +113,9 @@ def _one(task: Task) -> None:
         elif state == "finished":
             _came_of_it(config["dataset"], status)
         with st.container(horizontal=True, gap="small"):
+            if state == "finished" and (paths.datasets() / config["dataset"]).exists():
+                for page, label, icon in LINKS:
+                    st.page_link(PAGES / page, label=label, icon=icon, query_params={"data": config["dataset"]})
             for what, label, icon in BUTTONS.get(state, []):
                 st.button(
                     label,
@@ -128,7 +135,7 @@ def _one(task: Task) -> None:
 
 
 def _came_of_it(name: str, status: dict[str, Any]) -> None:
-    """What the dataset is, whether its test is fair, and where to go next."""
+    """What the dataset is, and whether its test is fair."""
     meta = next((one for one in list_datasets() if one["name"] == name), None)
     if meta is None:
         st.caption("The dataset has been removed since.")
@@ -142,10 +149,6 @@ def _came_of_it(name: str, status: dict[str, Any]) -> None:
         if box.open:
             with box:
                 cards.leaks(report)
-    with st.container(horizontal=True):
-        link = {"data": name}
-        st.page_link(PAGES / "explore.py", label="Explore it", icon=":material/travel_explore:", query_params=link)
-        st.page_link(PAGES / "train.py", label="Train on it", icon=":material/model_training:", query_params=link)
 
 
 def _doing(status: dict[str, Any]) -> str:

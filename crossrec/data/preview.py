@@ -61,12 +61,12 @@ def preview(path: Path, options: ReadOptions | None = None) -> Preview:
             for role, known in SYNONYMS.items():
                 given = getattr(options, f"{role}_column")
                 roles[role] = given or next((names[name] for name in known if name in names), None)
-    columns = shape.columns[:COLUMNS]
-    rows = [dict(zip(columns, map(_cut, row), strict=False)) for row in _rows(path, shape, columns)]
+    columns = tuple(column for column in shape.columns if len(column) <= CELL)[:COLUMNS]
+    rows = [{name: _cut(cell) for name, cell in row.items() if name in columns} for row in _rows(path, shape, columns)]
     return Preview(edition(shape), columns, roles, rows, problem)
 
 
-def _rows(path: Path, shape: Shape, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+def _rows(path: Path, shape: Shape, columns: tuple[str, ...]) -> list[dict[str, Any]]:
     if shape.kind == "parquet":
         return _parquet_rows(path, columns)
     if shape.kind in ("json", "literals"):
@@ -77,17 +77,18 @@ def _rows(path: Path, shape: Shape, columns: tuple[str, ...]) -> list[tuple[Any,
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 continue
             if isinstance(value, dict):
-                found.append(tuple(value.get(name) for name in columns))
+                found.append({name: value.get(name) for name in columns})
         return found[:ROWS]
-    return list(shape.rows[:ROWS])
+    return [dict(zip(shape.columns, row, strict=False)) for row in shape.rows[:ROWS]]
 
 
-def _parquet_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+def _parquet_rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
     names = ", ".join(f"""left(CAST("{name.replace('"', '""')}" AS VARCHAR), {CELL + 1})""" for name in columns)
     bounds: dict[str, Any] = {"memory_limit": "512MiB", "threads": 1, "autoinstall_known_extensions": False}
     try:
         with duckdb.connect(config=bounds) as connection:
-            return connection.execute(f"SELECT {names} FROM read_parquet({quoted(str(path))}) LIMIT {ROWS}").fetchall()
+            rows = connection.execute(f"SELECT {names} FROM read_parquet({quoted(str(path))}) LIMIT {ROWS}").fetchall()
+            return [dict(zip(columns, row, strict=True)) for row in rows]
     except duckdb.Error as error:
         raise CrossrecError(f"{path.name} is a damaged Parquet file: make or fetch it again.") from error
 

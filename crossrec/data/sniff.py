@@ -158,17 +158,14 @@ def choose(path: Path, shape: Shape, options: ReadOptions) -> dict[str, str | No
     }
     for role, name in named.items():
         if name is not None and name not in shape.columns:
-            raise CrossrecError(
-                f"{path.name} has no column {name!r} for the {role}: its columns are {', '.join(shape.columns)}."
-            )
+            raise CrossrecError(f"{path.name} has no column {name!r} for the {role}: its columns are {_seen(shape)}.")
     guess = _by_name(shape) if shape.header else _by_position(path, shape, options)
     chosen: dict[str, str | None] = {role: named.get(role) or guess.get(role) for role in SYNONYMS}
     for role in ("user", "item"):
         if chosen[role] is None:
-            seen = ", ".join(shape.columns[:20])
             raise CrossrecError(
-                f"{path.name} has no column known as the {role}'s id: its columns are {seen}; say which one it is with "
-                f"the option {role}_column."
+                f"{path.name} has no column known as the {role}'s id: its columns are {_seen(shape)}; say which one it "
+                f"is with the option {role}_column."
             )
     if chosen["user"] == chosen["item"]:
         raise CrossrecError(
@@ -186,6 +183,11 @@ def suspect_swap(path: Path, options: ReadOptions, users: Sequence[str], items: 
             f"{path.name}: the user and item columns look swapped, for the users' ids look like ASINs (10 characters, "
             "as B0...) and the items' do not; if it is meant, name both with user_column and item_column."
         )
+
+
+def _seen(shape: Shape) -> str:
+    """The columns for a sentence: of a file that is no table they may be many, and long."""
+    return ", ".join(column[:40] for column in shape.columns[:20])
 
 
 def normal(column: str) -> str:

@@ -205,16 +205,14 @@ def carry_out(folder: Path, stop: Stop | None = None) -> None:
         Stopped: it was stopped: nothing is left of a dataset that was begun, but what was downloaded is.
     """
     writer = TaskWriter(folder, expect=("queued",))
-    with _told_by(writer):
-        config = writer.task.config()
-        name = config["dataset"]
-        files = _files(config)
+    config = writer.task.config()
+    name, files = config["dataset"], _files(config)
+    known = config.get("called", {})
+    with _told_by(writer, {files[role].name: word for role, word in known.items() if role in files}):
         with Progress(writer, list(files.values()), config["kind"] == "download", stop) as progress:
             # An import that ended between the dataset and its split has only the split left to make.
             if writer.task.status().get("made") != _hash_of(name):
                 _make(config, files, progress)
-                meta = load_meta(name)
-                progress.tell(made=meta["hash"], counts=meta["counts"])
             progress({"event": "split"})
             split = _split(name)
         writer.end("finished", dataset=name, progress=1.0, split=split)
@@ -273,8 +271,13 @@ def _is_under_way(task: Task, dataset: str) -> bool:
 
 
 @contextmanager
-def _told_by(writer: TaskWriter) -> Iterator[None]:
-    """A block whose end the task's status tells: stopped, or failed in one sentence, with the rest in the log."""
+def _told_by(writer: TaskWriter, called: dict[str, str]) -> Iterator[None]:
+    """A block whose end the task's status tells: stopped, or failed in one sentence, with the rest in the log.
+
+    Args:
+        writer: of the task.
+        called: our names of uploaded files, and what the person calls them.
+    """
     try:
         yield
     except BaseException as error:
@@ -285,6 +288,9 @@ def _told_by(writer: TaskWriter) -> Iterator[None]:
             told = told_of_disk(error, paths.home())
         elif isinstance(error, MemoryError):
             told = CrossrecError(NO_MEMORY)
+        elif isinstance(error, CrossrecError):
+            ours = str(error).split(" ")[0].rstrip(":")  # our sentences begin with the file that they are about
+            told = CrossrecError(str(error).replace(ours, called[ours], 1)) if ours in called else error
         with suppress(OSError):  # the disk may be full: then the dead process says it
             if isinstance(told, Stopped):
                 writer.end("stopped", progress=None)

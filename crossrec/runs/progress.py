@@ -86,6 +86,8 @@ class Progress:
         elif kind == "write":
             self.watch(None)
             self.tell(doing="writing the dataset", progress=self._at("write"))
+        elif kind == "done":  # told before the folder has its name, so that nobody makes it twice
+            self.tell(made=event["hash"], counts=event["counts"])
         elif kind == "split":
             self.tell(doing="making the split and looking for leaks", progress=self._at("split"))
 

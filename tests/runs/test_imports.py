@@ -252,6 +252,27 @@ def test_a_full_disk_is_one_sentence_and_the_import_can_be_run_again(
 
 
 @pytest.mark.usefixtures("no_keeper")
+def test_an_import_that_was_stopped_after_its_last_step_is_not_made_twice(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = enqueue_files("pair", *files)
+
+    def stopped(*_: Any, **how: Any) -> None:
+        imports_pair(*_, **how)
+        raise Stopped("It was stopped.")
+
+    imports_pair = imports.import_pair
+    with monkeypatch.context() as patch:
+        patch.setattr(imports, "import_pair", stopped)
+        with pytest.raises(Stopped):
+            carry_out(task.folder)
+    assert task.state == "stopped" and len(list_datasets()) == 1
+    queue.resume(task)
+    carry_out(task.folder)
+    assert task.finished and task.shown()["split"]["test"] == 12 and task.shown()["counts"]["users"] == 12
+
+
+@pytest.mark.usefixtures("no_keeper")
 def test_a_defect_is_told_and_its_traceback_is_in_the_log(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +423,7 @@ HOSTILE = {
     "twice.csv": b"user_id,user_id,item_id\na,b,c\n",
     "long_line.csv": b"user_id,item_id\na,b\n" + b"a" * (80 << 20),
     "bomb.csv.gz": gzip.compress(HEADER.encode() + b"a,b,1,2\n" * 3_000_000),
+    "wide.csv": b",".join(b"x" * 3000 + str(n).encode() for n in range(500)),
     "damaged.parquet": b"PAR1" + b"x" * 100 + b"PAR1",
 }
 
@@ -411,9 +433,12 @@ HOSTILE = {
 def test_a_hostile_file_is_one_sentence(name: str, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "UNPACKED_BYTES", 16 << 20)
     path = incoming.store_upload(io.BytesIO(HOSTILE[name]), name, "source")
+    called = "my own " + name
     with pytest.raises(CrossrecError) as told:
-        carry_out(enqueue_files("pair", path, upload(files[1], "target")).folder)
-    assert str(told.value).startswith(path.name) and "\n" not in str(told.value), str(told.value)
+        carry_out(enqueue_files("pair", path, upload(files[1], "target"), called={"source": called}).folder)
+    assert str(told.value).startswith((path.name, called)) and len(str(told.value)) < 1000
+    assert all(called in task.shown()["error"] for task in list_imports())
+    assert "\n" not in str(told.value), str(told.value)
     assert list_datasets() == [] and hidden() == []
 
 

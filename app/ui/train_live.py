@@ -11,6 +11,7 @@ from app.ui.errors import capital, plain
 from app.ui.train_runs import Seen, event_best, look_at, metric
 from crossrec.errors import CrossrecError
 from crossrec.runs import queue
+from crossrec.runs.compare import BASELINE
 from crossrec.runs.folder import open_run
 from crossrec.runs.task import Task
 from crossrec.training.recipes import RECIPES
@@ -292,7 +293,9 @@ def _result(one: Seen) -> None:
         )
         return
     split, there = splits.slug(one.run), {"data": config["dataset"]}
-    compare = there | ({} if split == splits.NEXT else {"cmp_split": splits.label(split)})
+    compare = there | ({"cmp_split": splits.label(split)} if split != splits.NEXT else {})
+    if split == splits.NEXT and config["recipe"] != BASELINE:
+        compare |= {"cmp_runs": one.name}
     with st.container(horizontal=True, gap="medium"):
         st.page_link(
             PAGES / "compare.py", label="Compare it with the others", icon=":material/balance:", query_params=compare

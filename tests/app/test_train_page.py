@@ -358,7 +358,8 @@ def test_a_finished_run_has_its_numbers_and_ways_on(own):
     full = open_run("demo-transfer-sasrec").metrics()["test"]["groups"]["all"]
     assert f"Tested on {full['users']:,} people:** NDCG@10 {full['full']['ndcg@10']:.3f}" in words(at)
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
-    assert links["Compare it with the others"] == links["Let it recommend"] == "data=demo"
+    assert links["Compare it with the others"] == "data=demo&cmp_runs=demo-transfer-sasrec"
+    assert links["Let it recommend"] == "data=demo"
     at = open_page(data="demo", run="demo-racrec")
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
     assert links["Compare it with the others"] == "data=demo&cmp_split=Strangers%2C+cold-user-50"

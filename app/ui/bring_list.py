@@ -112,7 +112,7 @@ def _one(task: Task) -> None:
             st.warning(plain(status["error"]), icon=":material/change_history:")
         elif state == "finished":
             _came_of_it(config["dataset"], status)
-        with st.container(horizontal=True, gap="small"):
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             if state == "finished" and (paths.datasets() / config["dataset"]).exists():
                 for page, label, icon in LINKS:
                     st.page_link(PAGES / page, label=label, icon=icon, query_params={"data": config["dataset"]})
@@ -129,7 +129,7 @@ def _one(task: Task) -> None:
             st.code(config["command"], language="bash", wrap_lines=True)
             if config["kind"] == "upload":
                 st.caption("With the names that the uploaded files have on your machine.")
-        if state in ("failed", "stopped") and (log := task.log()):
+        if state == "failed" and (log := task.log()):
             with st.expander("The end of its log", icon=":material/receipt_long:", key=f"bring_log_{task.name}"):
                 st.code(log, language=None, wrap_lines=True)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from app.ui.errors import capital, plain
-from crossrec.evaluation.compare import Verdict
+from crossrec.evaluation.verdict import Verdict
 from crossrec.runs.folder import Run
 
 TRAIN = Path(__file__).resolve().parents[2] / "pages" / "train.py"

@@ -1,4 +1,4 @@
-"""Two or more evaluated runs side by side, paired over users, and the sentence that follows from the numbers."""
+"""Two or more evaluated runs side by side, paired over users."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,12 +9,10 @@ import pandas as pd
 
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.metrics import METRICS
-from crossrec.evaluation.protocol import GROUPS, group_masks
+from crossrec.evaluation.protocol import group_masks
 from crossrec.evaluation.statistics import Interval, mean_intervals, rounded
 
 HEADLINE = "ndcg@10"
-FEW = 30
-"""Groups with fewer users get no verdict."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ class Comparison:
     """Differences of every other side to the champion, where one was named."""
 
     def mean(self, run: str, group: str = "all", metric: str = HEADLINE, protocol: str = "full") -> Row | None:
-        return _find(self.means, run, group, metric, protocol)
+        return find_row(self.means, run, group, metric, protocol)
 
     def difference(self, run: str, group: str = "all", metric: str = HEADLINE, protocol: str = "full") -> Row | None:
-        return _find(self.differences, run, group, metric, protocol)
+        return find_row(self.differences, run, group, metric, protocol)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -133,89 +131,6 @@ def compare(sides: Sequence[Side], champion: str | None = None, cutoff: int = 10
     return found
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The answer to "does taste carry over?" in words."""
-
-    answer: str
-    """"yes", "no", "harm" or "unknown"."""
-    headline: str
-    """One sentence that stands alone."""
-    details: list[str]
-    """What else the numbers say: cold users, simple recommenders."""
-
-
-def verdict(
-    comparison: Comparison,
-    transfer: str,
-    baseline: str,
-    simple: Sequence[str] = (),
-    source_label: str = "source",
-    target_label: str = "target",
-) -> Verdict:
-    """Puts the comparison of a transfer run with its baseline into words.
-
-    Args:
-        comparison: whose first side is the baseline.
-        transfer, baseline: run names.
-        simple: run names of simple recommenders in the comparison.
-        source_label, target_label: names of the domains.
-    """
-    main = comparison.difference(transfer, "with_source")
-    if main is None or main.users < FEW:
-        n = main.users if main else 0
-        few = f"Too few people with a {source_label} history to tell: {n} of them were tested, and {FEW} are the least."
-        return Verdict("unknown", few, [])
-    before, after = (comparison.mean(run, "with_source") for run in (baseline, transfer))
-    assert before is not None and after is not None
-    change = f"{_metric(HEADLINE)} {before.value.mean:.4f} → {after.value.mean:.4f}, {_signed(main.value)}"
-    who = f"for the {main.users:,} people with a {source_label} history"
-    if main.value.positive:
-        answer, headline = "yes", f"Yes: {source_label} taste carries over to {target_label} {who} ({change})."
-    elif main.value.negative:
-        answer, headline = "harm", f"No, transfer does harm {who} ({change})."
-    else:
-        answer, headline = "no", f"No evidence of a gain from {source_label} {who} ({change})."
-    details = []
-    cold = comparison.difference(transfer, "cold_with_source")
-    if cold is None or cold.users < FEW:
-        details.append(f"There are too few cold users with a {source_label} history to judge them apart.")
-    else:
-        word = "gain" if cold.value.positive else "lose" if cold.value.negative else "show no evidence of a gain"
-        details.append(f"Cold users with a {source_label} history ({cold.users:,}) {word}: {_signed(cold.value)}.")
-    without = comparison.difference(transfer, "without_source")
-    if without is not None and without.users >= FEW:
-        details.append(
-            f"People without a {source_label} history ({without.users:,}), for whom nothing can carry over: "
-            f"{_signed(without.value)}."
-        )
-    for run in simple:
-        row, best = comparison.mean(run), comparison.mean(transfer)
-        gap = _find(comparison.versus, run, "all", HEADLINE, "full")
-        if row is None or best is None or gap is None or gap.value.negative:
-            continue
-        reached = f"{row.title} alone reaches {row.value.mean:.4f} over all users and transfer {best.value.mean:.4f}"
-        if gap.value.positive:
-            details.append(
-                f"{reached}: on this data the simple recommender is the better choice ({_signed(gap.value)})."
-            )
-        else:
-            details.append(f"{reached}: neither is shown to be better ({_signed(gap.value)}).")
-    return Verdict(answer, headline, details)
-
-
-def group_title(group: str) -> str:
-    return GROUPS[group]
-
-
-def _metric(name: str) -> str:
-    return name.upper()
-
-
-def _signed(value: Interval) -> str:
-    return f"difference {value.mean:+.4f}, 95 % interval {value.low:+.4f} to {value.high:+.4f}"
-
-
-def _find(rows: list[Row], run: str, group: str, metric: str, protocol: str) -> Row | None:
+def find_row(rows: list[Row], run: str, group: str, metric: str, protocol: str) -> Row | None:
     wanted = (run, group, metric, protocol)
     return next((r for r in rows if (r.run, r.group, r.metric, r.protocol) == wanted), None)

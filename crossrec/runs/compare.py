@@ -7,14 +7,17 @@ from typing import Any
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import open_split
 from crossrec.errors import CrossrecError
-from crossrec.evaluation.compare import Comparison, Side, Verdict, compare, verdict
+from crossrec.evaluation.compare import Comparison, Side, compare
 from crossrec.evaluation.protocol import evaluate
 from crossrec.evaluation.ratings import BASELINES
 from crossrec.evaluation.statistics import Interval, rounded
+from crossrec.evaluation.verdict import Verdict, plain_verdict, qualified, verdict
 from crossrec.runs.demo import oracle
-from crossrec.runs.execute import train
+from crossrec.runs.execute import train, view
 from crossrec.runs.folder import Run, latest, matching
+from crossrec.runs.insight import Insight, insight
 from crossrec.training.loop import OnEvent
+from crossrec.training.recipes import find_recipe
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
 SIMPLE = ("popularity", "linear-map")
@@ -45,12 +48,13 @@ class RatingRow:
 
 @dataclass(frozen=True)
 class Result:
-    """A comparison with its sides, first the baseline, and a verdict where transfer and baseline are among them."""
+    """A comparison with its sides, first the baseline, the verdict, and what it rests on."""
 
     dataset: str
     sides: list[Side]
     comparison: Comparison
-    verdict: Verdict | None
+    verdict: Verdict
+    insight: Insight
     ratings: list[RatingRow] = field(default_factory=list)
     """Where the data has stars: the sides, then the plain predictors."""
 
@@ -58,8 +62,9 @@ class Result:
         return {
             "dataset": self.dataset,
             "runs": [{"run": side.run, "title": side.title} for side in self.sides],
-            "verdict": asdict(self.verdict) if self.verdict else None,
+            "verdict": asdict(self.verdict),
             "ratings": [row.to_dict() for row in self.ratings],
+            "insight": self.insight.to_dict(),
             **self.comparison.to_dict(),
         }
 
@@ -79,17 +84,23 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
     recipes = {run.name: config["recipe"] for run, config in zip(chosen, configs, strict=True)}
     transfer = next((name for name, recipe in recipes.items() if recipe == TRANSFER), None)
     comparison = compare(sides, champion=transfer)
-    answer = None
-    if transfer is not None and recipes[chosen[0].name] == BASELINE:
-        answer = verdict(
-            comparison,
-            transfer,
-            chosen[0].name,
-            [name for name, recipe in recipes.items() if recipe in SIMPLE],
-            pair.source.label,
-            pair.target.label,
-        )
-    return Result(pair.name, sides, comparison, answer, rating_rows(chosen, sides))
+    baseline, challenger = chosen[0].name, transfer
+    if challenger in (None, baseline):
+        challenger = chosen[1].name
+    split = open_split(pair, configs[0]["split"]["kind"], configs[0]["split"]["seed"])
+    seen = view(find_recipe(configs[0]["recipe"]), pair, split)
+    found = insight(chosen, sides[: len(chosen)], *seen, challenger, baseline)
+    labels = pair.source.label, pair.target.label
+    about_transfer = challenger == transfer and recipes[baseline] == BASELINE
+    if about_transfer:
+        simple = [name for name, recipe in recipes.items() if recipe in SIMPLE]
+        answer = verdict(comparison, challenger, baseline, simple, *labels)
+    else:
+        answer = plain_verdict(comparison, challenger, baseline)
+    title = next(side.title for side in sides if side.run == challenger)
+    test = found.test("with_source" if about_transfer else "all")
+    answer = qualified(answer, title, test, found.placebo, found.slices, *labels)
+    return Result(pair.name, sides, comparison, answer, found, rating_rows(chosen, sides))
 
 
 def oracle_side(pair: DomainPair, config: Mapping[str, Any]) -> Side | None:

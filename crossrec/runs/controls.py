@@ -33,7 +33,11 @@ def ask(recommender: Recommender, pair: DomainPair, split: Split) -> dict[str, p
     names = controls_of(recommender) if len(known) else []
     asked = {name: ranked(recommender, pair, known, control(name, pair, known).histories) for name in names}
     some, shown = shots(pair, questions, split.cold)
-    revealed = {str(k): ranked(recommender, pair, some, one.histories) for k, one in shown.items()}
+    revealed: dict[str, pd.DataFrame] = {}
+    for k, one in shown.items():
+        # To one that reads nothing of the target, every number of shots is the same.
+        same = next(iter(revealed.values()), None) if not {"target", "target reviews"} & recommender.uses else None
+        revealed[str(k)] = ranked(recommender, pair, some, one.histories) if same is None else same
     empty = ranked(recommender, pair, questions.take(np.zeros(0, np.int64)))
     tables = {CONTROLS: stacked(asked or {"": empty}, "control"), SHOTS: stacked(revealed or {"0": empty}, "shots")}
     tables[SHOTS]["shots"] = tables[SHOTS]["shots"].astype("int64")

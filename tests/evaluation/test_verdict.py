@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from crossrec.errors import CrossrecError
-from crossrec.evaluation.compare import Comparison, Side, Verdict, compare, verdict
+from crossrec.evaluation.compare import Comparison, Side, compare
 from crossrec.evaluation.protocol import metric_names
+from crossrec.evaluation.verdict import Verdict, verdict
 
 
 def table(ndcg: Any, n_source: Any = 1, n_train: Any = 1, users: int | None = None) -> pd.DataFrame:

@@ -27,6 +27,12 @@ Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; short f
 SplitKind = Annotated[
     str, typer.Option("--split", help="next-item; cold-user, cold-user-20, -50, -80; each also with -all-source.")
 ]
+SplitSeed = Annotated[
+    int | None, typer.Option(help="Of a cold-user split, if not that of the training: the same people for all seeds.")
+]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Queue so many trainings, of --seed and those after it, on the same people.")
+]
 Name = Annotated[str | None, typer.Option(help="Name of the run; else made of recipe, dataset and time.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Put it into the queue and leave: it is trained in its turn.")]
 Track = Annotated[bool, typer.Option("--track", help="Write TensorBoard files too, into the run's folder.")]
@@ -53,7 +59,9 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="Name of a dataset.")] = None,
     set_: Set = None,
     seed: Seed = 0,
+    seeds: Seeds = None,
     split: SplitKind = "next-item",
+    split_seed: SplitSeed = None,
     source_run: Annotated[str | None, typer.Option(help="Run of the source model; else the newest that fits.")] = None,
     name: Name = None,
     leaky_item_vectors: Annotated[
@@ -79,7 +87,7 @@ def train(
     if recipe is None or dataset is None:
         raise typer.BadParameter("Name a recipe and a --dataset, or a run to --resume.")
     settings = _settings(set_) | ({"leaky_item_vectors": True} if leaky_item_vectors else {})
-    _train(recipe, dataset, settings, seed, split, source_run, name, queue, track, json_)
+    _train(recipe, dataset, settings, seed, seeds, split, split_seed, source_run, name, queue, track, json_)
 
 
 def shorthand(recipe: str) -> Any:
@@ -96,7 +104,9 @@ def shorthand(recipe: str) -> Any:
         lr: Rate = None,
         set_: Set = None,
         seed: Seed = 0,
+        seeds: Seeds = None,
         split: SplitKind = "next-item",
+        split_seed: SplitSeed = None,
         source_run: Annotated[str | None, typer.Option(help="Run of the source model (transfer only).")] = None,
         name: Name = None,
         queue: Queue = False,
@@ -106,7 +116,7 @@ def shorthand(recipe: str) -> Any:
         chosen = resolve_dataset(dataset, source, target, max_items, subset, json_)
         short = {"epochs": epochs, "batch_size": batch_size, "lr": lr}
         settings = {key: value for key, value in short.items() if value is not None} | _settings(set_)
-        _train(recipe, chosen, settings, seed, split, source_run, name, queue, track, json_)
+        _train(recipe, chosen, settings, seed, seeds, split, split_seed, source_run, name, queue, track, json_)
 
     return command
 
@@ -137,7 +147,9 @@ def _train(
     dataset: str,
     settings: dict[str, Any],
     seed: int,
+    seeds: int | None,
     split: str,
+    split_seed: int | None,
     source_run: str | None,
     name: str | None,
     queue: bool,
@@ -147,12 +159,17 @@ def _train(
     from crossrec.runs.execute import enqueue, plan
     from crossrec.runs.execute import train as run_training
 
-    if queue:
-        run = enqueue(plan(recipe, dataset, settings, seed, split, source_run, track, later=True), name)
-        _show_queued(run.name, json_)
+    asked = (recipe, dataset, settings)
+    if queue or seeds is not None:
+        # All seeds are tested on the people of the first.
+        of_split = seed if split_seed is None else split_seed
+        wanted = range(seed, seed + (seeds or 1))
+        planned = [plan(*asked, one, split, source_run, track, later=True, split_seed=of_split) for one in wanted]
+        names = [f"{name}-s{one}" if name and seeds else name for one in wanted]
+        _show_queued([enqueue(one, called).name for one, called in zip(planned, names, strict=True)], json_)
         return
     with Stop() as stop, Reporter(quiet=json_ or not processes.is_main()) as report:
-        run = run_training(recipe, dataset, settings, seed, split, source_run, name, report, stop, track)
+        run = run_training(*asked, seed, split, source_run, name, report, stop, track, split_seed)
     _show(run, json_)
 
 
@@ -164,18 +181,20 @@ def _resume(name: str, queue: bool, json_: bool) -> None:
     run = open_run(name)
     if queue:
         waiting.resume(run)
-        _show_queued(name, json_)
+        _show_queued([name], json_)
         return
     with Stop() as stop, Reporter(quiet=json_ or not processes.is_main()) as report:
         resume(run, report, stop)
     _show(run, json_)
 
 
-def _show_queued(name: str, json_: bool) -> None:
+def _show_queued(names: list[str], json_: bool) -> None:
     if json_:
-        print_json({"run": name, "state": "queued"})
+        states = [{"run": name, "state": "queued"} for name in names]
+        print_json(states if len(names) > 1 else states[0])
         return
-    console.print(f"{name} waits for its turn. `crossrec runs queue` shows the queue, `crossrec runs show {name}` it.")
+    waits = f"{names[0]} waits" if len(names) == 1 else f"{', '.join(names)} wait"
+    console.print(f"{waits} for its turn. `crossrec runs queue` shows the queue, `crossrec runs show {names[0]}` it.")
 
 
 def _show(run: Any, json_: bool) -> None:

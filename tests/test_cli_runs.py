@@ -180,3 +180,31 @@ def test_in_a_terminal_it_shows_progress_and_control_c_stops_it() -> None:
     assert re.search(r"It was stopped in epoch \d+, after \d+ of \d+ steps", re.sub(r"\s+", " ", seen))
     assert "crossrec train --resume typed" in re.sub(r"\s+", " ", seen)
     assert open_run("typed").state == "stopped"
+
+
+@pytest.mark.usefixtures("idle")
+def test_several_seeds_are_queued_for_the_same_people(crossrec: Crossrec) -> None:
+    asked = (
+        "train",
+        "popularity",
+        "--dataset",
+        "tiny",
+        "--split",
+        "cold-user",
+        "--seed",
+        "4",
+        "--seeds",
+        "3",
+        "--json",
+    )
+    names = [row["run"] for row in json.loads(crossrec(*asked)[1])]
+    configs = [open_run(name).config() for name in names]
+    assert [config["seed"] for config in configs] == [4, 5, 6]
+    assert {config["split"]["seed"] for config in configs} == {4}
+    assert "--split-seed" not in configs[0]["command"]
+    assert configs[1]["command"].endswith("--seed 5 --split cold-user --split-seed 4")
+    assert crossrec("train", "--resume", names[2])[0] == 0
+    assert open_run(names[2]).config()["split"] == {"kind": "cold-user", "seed": 4}
+    named = json.loads(crossrec(*asked, "--name", "mine")[1])
+    assert [row["run"] for row in named] == ["mine-s4", "mine-s5", "mine-s6"]
+    assert crossrec("train", "popularity", "--dataset", "tiny", "--seeds", "0")[0] == 2

@@ -152,7 +152,7 @@ def main(stem: str) -> int:
     asked = about["asked"]
     try:
         again = (asked["recipe"], asked["dataset"], asked["settings"], asked["seed"], asked["split"]["kind"])
-        about["measured"] = measure(plan(*again, asked["source_run"], later=True))
+        about["measured"] = measure(plan(*again, asked["source_run"], later=True, split_seed=asked["split"]["seed"]))
     except CrossrecError as error:
         about["failed"] = str(error)
     paths.write_json(file, about)

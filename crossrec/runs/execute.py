@@ -64,10 +64,13 @@ def plan(
     source_run: str | None = None,
     track: bool = False,
     later: bool = False,
+    split_seed: int | None = None,
 ) -> Plan:
     """Looks through what `train` is asked for.
 
     Args:
+        split_seed: of a cold-user split, where it is another than that of the training: several seeds can then be
+            compared on the same people.
         later: the source model may still be in training, for by then it will be finished.
 
     Raises:
@@ -79,7 +82,7 @@ def plan(
     if recipe.domain == "source" or recipe.needs_source:
         _require_source(pair)
     with processes.main_first():
-        split = open_split(pair, split_kind, seed)
+        split = open_split(pair, split_kind, seed if split_seed is None else split_seed)
     if recipe.needs_source:
         source_run = _source_run(pair, split, source_run, seed, later).name
     elif source_run is not None:
@@ -105,7 +108,7 @@ def plan(
         "settings": asdict(config),
         "source_run": source_run,
         "track": track,
-        "command": command_line(recipe_name, dataset, settings or {}, seed, split_kind, source_run, track),
+        "command": command_line(recipe_name, dataset, settings or {}, seed, split, source_run, track),
     }
     return Plan(recipe, config, asked, pair, split)
 
@@ -121,6 +124,7 @@ def train(
     on_event: OnEvent = lambda event: None,
     stop: Stop | None = None,
     track: bool = False,
+    split_seed: int | None = None,
 ) -> Run:
     """Trains a recipe on a dataset and tests it.
 
@@ -135,13 +139,14 @@ def train(
         on_event: gets {"event": "start", "run"}, what the loop reports, and {"event": "test"} before the test.
         stop: asked during the training.
         track: whether the events are written as TensorBoard files too.
+        split_seed: of a cold-user split, see `plan`.
 
     Raises:
         CrossrecError: a name or a setting is wrong, before anything is written; or the training failed, and the run's
             folder says so.
         Stopped: it was stopped, and can be resumed.
     """
-    planned = plan(recipe_name, dataset, settings, seed, split_kind, source_run, track)
+    planned = plan(recipe_name, dataset, settings, seed, split_kind, source_run, track, split_seed=split_seed)
     if not processes.is_main():
         return _carry_out(planned, None, on_event, stop)
     return _carry_out(planned, RunWriter(planned.asked, name), on_event, stop)
@@ -182,6 +187,7 @@ def resume(
             config["split"]["kind"],
             config["source_run"],
             config.get("track", False),
+            split_seed=config["split"]["seed"],
         )
     return _carry_out(planned, writer, on_event, stop)
 
@@ -286,13 +292,14 @@ def command_line(
     dataset: str,
     settings: Mapping[str, Any],
     seed: int,
-    split_kind: str,
+    split: Split,
     source_run: str | None,
     track: bool = False,
 ) -> str:
     """The command that repeats a training."""
     words = ["crossrec", "train", recipe, "--dataset", dataset, "--seed", str(seed)]
-    words += ["--split", split_kind] if split_kind != "next-item" else []
+    words += ["--split", split.kind] if split.cold else []
+    words += ["--split-seed", str(split.seed)] if split.cold and split.seed != seed else []
     words += ["--source-run", source_run] if source_run else []
     words += ["--track"] if track else []
     return shlex.join(words + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")])

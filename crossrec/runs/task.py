@@ -125,6 +125,8 @@ class Task:
     def settle(self, how: str = "") -> None:
         """Writes down that the process is gone, if it is; `how`, where somebody saw it end."""
         try:
+            if self.status()["state"] != "running":  # nor is a lock made where none is needed any more
+                return
             with _lock(self.folder / ".lock"):
                 status = self.status()
                 if status["state"] == "running":

@@ -3,35 +3,103 @@
 The review model is trained on the vectors of the static encoder, which takes seconds; the demo itself has MiniLM's.
 """
 
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from crossrec.data.demo import DemoConfig
+from crossrec.data.histories import Histories
+from crossrec.evaluation.compare import Side, compare
+from crossrec.evaluation.protocol import BRIEF, evaluate
 from crossrec.evaluation.statistics import Interval
+from crossrec.evaluation.verdict import verdict
+from crossrec.models.recommender import Recommender
 from crossrec.recommend.person import Person, Review
 from crossrec.recommend.recommender import RunRecommender
+from crossrec.runs import controls
 from crossrec.runs.compare import compare_runs
 from crossrec.runs.demo import COLD, SETTINGS, WORLDS, make_world
-from crossrec.runs.execute import train
+from crossrec.runs.execute import load, train
+from crossrec.runs.folder import Run
+from crossrec.runs.insight import who
 
 
 @pytest.mark.slow
 def test_transfer_helps_where_taste_is_shared_and_only_there(home: Path) -> None:
-    answers, gains = {}, {}
+    answers, gains, placebos = {}, {}, {}
     for world, strength in WORLDS.items():
         make_world(world, DemoConfig(transfer_strength=strength))
         recipes = ("source-sasrec", "target-sasrec", "transfer-sasrec")
         runs = [train(recipe, world, SETTINGS, name=f"{world}-{recipe}") for recipe in recipes]
         result = compare_runs(runs[1:], with_oracle=False)
-        assert result.verdict is not None
         answers[strength] = result.verdict.answer
         gain = result.comparison.difference(f"{world}-transfer-sasrec", "with_source")
         assert gain is not None
         gains[strength] = gain.value
+        placebos[strength] = next(row for row in result.insight.controls if row.control == "placebo")
+        if strength == 1.0:
+            assert "Placebo: with somebody else's Screen history Transfer SASRec falls to" in result.verdict.details[1]
+            check_placebo(runs[1], runs[2])
+            check_alarm(runs[1], runs[2])
     assert answers == {1.0: "yes", 0.0: "no"}
     assert gains[1.0].low > 0
     assert not gains[0.0].positive
+    # Somebody else's history is worth less than one's own where taste is shared, and as much where it is not; in
+    # neither world does it beat the baseline.
+    assert placebos[1.0].kept.loss.positive
+    assert not placebos[0.0].kept.loss.positive
+    assert not any(row.gap.positive for row in placebos.values())
+
+
+def check_placebo(baseline: Run, transfer: Run) -> None:
+    """The placebo as if it were a model of its own: nobody would say that taste carries over."""
+    table = controls.read(transfer)[0]["placebo"].set_index("user")
+    about = baseline.per_user().set_index("user").loc[table.index]
+    fed = about.assign(**{name: table[name] for name in ("rank", *BRIEF)}).reset_index()
+    sides = [Side("b", "Baseline", about.reset_index()), Side("p", "Placebo", fed)]
+    assert verdict(compare(sides), "p", "b").answer in ("no", "harm")
+
+
+def check_alarm(baseline: Run, transfer: Run) -> None:
+    """A model that is made worse for people with 10 to 19 target events: that is told, and of nobody else."""
+
+    class Ruined(Recommender):
+        kind = "ruined"
+
+        def __init__(self, inner: Recommender):
+            self.inner, self.n_items = inner, inner.n_items
+
+        def score(self, histories: Histories) -> Any:
+            scores = self.inner.score(histories)
+            many = (histories.target > 0).sum(axis=1)
+            worse = np.where(((many >= 10) & (many < 20))[:, None], -scores, scores)
+            worse[:, 0] = -np.inf
+            return worse
+
+        def state(self) -> Any:
+            raise NotImplementedError
+
+        @classmethod
+        def from_state(cls, about: Any, arrays: Any) -> Any:
+            raise NotImplementedError
+
+    recommender, pair, split = load(transfer)
+    ruined = Run(transfer.folder.with_name("ruined"))
+    shutil.copytree(transfer.folder, ruined.folder)
+    evaluate(Ruined(recommender), pair, split).table.to_parquet(ruined.folder / "per_user.parquet")
+    found = compare_runs([baseline, ruined], with_oracle=False)
+    hurt = [(one.kind, one.label) for one in found.insight.slices if one.hurt]
+    assert ("target", "10 to 19") in hurt
+    assert [label for kind, label in hurt if kind == "target"] == ["10 to 19"]
+    assert "But it harms people with 10 to 19 events in Sound." in found.verdict.headline
+    assert any(detail.startswith("Harm for people with 10 to 19 events in Sound") for detail in found.verdict.details)
+    worst = who(found.insight, *found.sides, pair, split, "target", "10 to 19")
+    assert (worst["n_target"].between(10, 19)).all()
+    assert worst["difference"].is_monotonic_increasing
+    assert worst["difference"].iloc[0] < 0
 
 
 @pytest.mark.slow

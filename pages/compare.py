@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from app.ui import cards, charts, learning, results, run_cards, splits, state, strangers, train_form
+from app.ui import cards, learning, results, run_cards, splits, state, strangers, train_form
 from app.ui.errors import plain
 from crossrec.data.folder import load_meta
 from crossrec.evaluation.protocol import SAMPLED
+from crossrec.report import charts
 from crossrec.runs.coldstart import is_leaky, missing
 from crossrec.runs.compare import Result
 from crossrec.runs.folder import Run

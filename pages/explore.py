@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from app.ui import cards, charts, domains, state
+from app.ui import cards, domains, state
 from app.ui.errors import as_sentence, capital, plain
 from crossrec.data import explore
 from crossrec.data.pair import DomainPair
+from crossrec.report import charts
 
 PAGES = Path(__file__).resolve().parent
 TABS = ("The two domains", "One person", "Reviews", "Is the test fair?")

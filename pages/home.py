@@ -4,10 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.ui import cards, charts, results, state
+from app.ui import cards, results, state
 from app.ui.errors import percent
 from crossrec.data.folder import list_datasets, load_meta
 from crossrec.errors import CrossrecError
+from crossrec.report import charts
 from crossrec.runs.compare import Result, matching_runs
 
 PAGES = Path(__file__).resolve().parent

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "crossrec"
-ROOMS = ["data", "text", "models", "training", "evaluation", "runs", "recommend", "feedback"]
+ROOMS = ["data", "text", "models", "training", "evaluation", "runs", "recommend", "feedback", "report"]
 """A room may use itself and the earlier ones. What stands beside them, but for the doors, is used by all."""
 DOORS = {
     "api",

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from app.ui import answers, charts, models
+from app.ui import answers, models
 from app.ui.errors import as_sentence, plain
 from crossrec.recommend.explain import Explanation
 from crossrec.recommend.person import Person
 from crossrec.recommend.recommender import Answer, Recommendation
+from crossrec.report import charts
 
 
 def reasons(side: int, found: Explanation, source: str) -> None:

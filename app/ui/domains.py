@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.ui import theme
 from app.ui.cards import Number
 from app.ui.errors import percent
 from crossrec.data.explore import FEW, Overview
+from crossrec.report import theme
 
 ENOUGH = 0.5
 """From this share of preceded target events on, source history is there when it is needed."""

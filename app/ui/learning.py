@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.ui import cards, charts
+from app.ui import cards
 from app.ui.errors import plain
 from crossrec.evaluation.compare import HEADLINE
+from crossrec.report import charts
 from crossrec.runs.folder import Run
 
 REVIEW = "racrec"

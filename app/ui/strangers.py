@@ -6,12 +6,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.ui import cards, charts, results, state
+from app.ui import cards, results, state
 from app.ui.cards import Number
 from app.ui.errors import plain
 from crossrec.evaluation.compare import HEADLINE, Row
 from crossrec.evaluation.ratings import METRICS as STARS
 from crossrec.evaluation.statistics import Interval
+from crossrec.report import charts
 from crossrec.runs.coldstart import REFERENCE_RECIPE, ColdResult, compare_cold_runs
 from crossrec.runs.compare import ORACLE, RatingRow
 from crossrec.runs.folder import Run, open_run

@@ -6,8 +6,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from app.ui import theme
+from crossrec.report import theme
 
+Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 TALL = 260
 """Height in px of a chart with a free vertical axis."""
 SMALL = 150
@@ -23,7 +24,7 @@ def dots(
     difference: bool = False,
     zero: bool = True,
     mark: float | None = None,
-) -> alt.LayerChart:
+) -> Drawn:
     """A dot with its 95 % interval in each row; several recipes in a row stand one below the other.
 
     Args:
@@ -79,7 +80,7 @@ def dots(
     return alt.layer(*layers).properties(height=per_row * len(rows) + (110 if many else 60))
 
 
-def overlap(frame: pd.DataFrame) -> alt.LayerChart:
+def overlap(frame: pd.DataFrame) -> Drawn:
     """One bar of people: in the source only, in both, in the target only.
 
     Args:
@@ -113,7 +114,7 @@ def overlap(frame: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(bar, text).properties(height=150)
 
 
-def activity(frame: pd.DataFrame) -> alt.Chart:
+def activity(frame: pd.DataFrame) -> Drawn:
     """Events over time, a line a domain."""
     return (
         alt.Chart(frame)
@@ -133,7 +134,7 @@ def activity(frame: pd.DataFrame) -> alt.Chart:
     )
 
 
-def shares(frame: pd.DataFrame, x: str, y: str, count: str, order: str | None = None) -> alt.Chart:
+def shares(frame: pd.DataFrame, x: str, y: str, count: str, order: str | None = None) -> Drawn:
     """Bars of shares in bins, side by side for each domain.
 
     Args:
@@ -162,7 +163,7 @@ def shares(frame: pd.DataFrame, x: str, y: str, count: str, order: str | None = 
     )
 
 
-def popularity(frame: pd.DataFrame) -> alt.LayerChart:
+def popularity(frame: pd.DataFrame) -> Drawn:
     """Which share of the events the most taken items hold; the dashed diagonal is a catalogue of equals."""
     equal = (
         alt.Chart(pd.DataFrame({"items": [0, 1], "events": [0, 1]}))
@@ -187,7 +188,7 @@ def popularity(frame: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(equal, curve).properties(height=TALL)
 
 
-def timeline(frame: pd.DataFrame, timed: bool) -> alt.Chart:
+def timeline(frame: pd.DataFrame, timed: bool) -> Drawn:
     """One person's events, a line a domain: by time, or by step where times are unknown."""
     x = (
         alt.X("time:T", title=None, axis=alt.Axis(tickCount=6), scale=alt.Scale(padding=14))
@@ -213,7 +214,7 @@ def timeline(frame: pd.DataFrame, timed: bool) -> alt.Chart:
     )
 
 
-def learning(frame: pd.DataFrame, y: str) -> alt.LayerChart:
+def learning(frame: pd.DataFrame, y: str) -> Drawn:
     """A value per epoch, a line a run, with the epoch that was kept marked.
 
     Args:
@@ -238,7 +239,7 @@ def learning(frame: pd.DataFrame, y: str) -> alt.LayerChart:
     return alt.layer(base.mark_line(strokeWidth=2.2), kept).properties(height=TALL)
 
 
-def curve(frame: pd.DataFrame, y: str, recipe: str, mark: float | None = None) -> alt.LayerChart:
+def curve(frame: pd.DataFrame, y: str, recipe: str, mark: float | None = None) -> Drawn:
     """One value per epoch, small, on an axis of its own, with the epoch that was kept marked.
 
     Args:
@@ -261,7 +262,7 @@ def curve(frame: pd.DataFrame, y: str, recipe: str, mark: float | None = None) -
     return alt.layer(*layers).properties(height=SMALL)
 
 
-def contributions(frame: pd.DataFrame) -> alt.LayerChart:
+def contributions(frame: pd.DataFrame) -> Drawn:
     """What each piece of evidence does for an item; a bar that speaks against it is hollow, with a triangle.
 
     Args:

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from crossrec.errors import CrossrecError
+from crossrec.evaluation.benefit import Slice
 from crossrec.evaluation.compare import Comparison, Side, compare
 from crossrec.evaluation.protocol import metric_names
-from crossrec.evaluation.verdict import Verdict, verdict
+from crossrec.evaluation.statistics import Interval, paired
+from crossrec.evaluation.verdict import Kept, Verdict, plain_verdict, qualified, verdict
 
 
 def table(ndcg: Any, n_source: Any = 1, n_train: Any = 1, users: int | None = None) -> pd.DataFrame:
@@ -192,3 +194,62 @@ def test_rows_as_plain_values() -> None:
     assert row["mean"] == pytest.approx(0.1)
     lonely = compare([Side(run, run, table([0.5])) for run in "ab"]).to_dict()["means"][0]
     assert (lonely["mean"], lonely["low"], lonely["high"]) == (0.5, None, None)  # JSON knows no NaN
+
+
+# --- what may change a verdict ----------------------------------------------------------------------------------------
+
+
+def evidence(gain: Any, seed: int = 0) -> Any:
+    return paired(np.asarray(gain, float)[None], seed)[0]
+
+
+def yes() -> Verdict:
+    base = noise(100)
+    return judge(base, base + 0.1 + 0.02 * noise(100, 1))
+
+
+def test_a_placebo_that_loses_confirms_and_one_that_does_as_well_takes_the_gain_away() -> None:
+    lost = qualified(
+        yes(), "Transfer", None, Kept(Interval(0.2, 0.1, 0.3), Interval(0.1, 0.05, 0.15)), (), "Movies", "Music"
+    )
+    assert lost.answer == "yes"
+    assert lost.headline == yes().headline
+    assert lost.details[0].startswith("Placebo: with somebody else's Movies history Transfer falls to 0.2000")
+    kept = qualified(
+        yes(), "Transfer", None, Kept(Interval(0.3, 0.2, 0.4), Interval(0.0, -0.05, 0.05)), (), "Movies", "Music"
+    )
+    assert kept.answer == "no"
+    assert kept.headline.startswith("Transfer ranks better, but with somebody else's Movies history it does as well")
+    assert "not taste that carries over" in kept.headline
+
+
+def test_people_who_are_harmed_are_in_the_headline() -> None:
+    one = Slice("source", "1 to 2", 0.3, 0.2, evidence(np.full(60, -0.1) + 0.01 * noise(60)))
+    fine = Slice("source", "3 to 4", 0.3, 0.4, evidence(np.full(60, 0.1) + 0.01 * noise(60)))
+    found = qualified(yes(), "Transfer", evidence(noise(100) - 0.2), None, [one, fine], "Movies", "Music")
+    assert found.headline.endswith("But it harms people with 1 to 2 events in Movies.")
+    assert found.answer == "yes"
+    assert "100 % of them gain, 0 % lose and for 0 % nothing changes; p below 0.001" in found.details[0]
+    assert found.details[1].startswith("Harm for people with 1 to 2 events in Movies (60): difference -0.09")
+    assert not any("3 to 4" in detail for detail in found.details)
+
+
+def test_nothing_is_added_where_nothing_can_be_said() -> None:
+    unknown = Verdict("unknown", "Too few.", [])
+    harmed = Slice("source", "0", 0.3, 0.2, evidence(np.full(60, -0.1) + 0.01 * noise(60)))
+    assert qualified(unknown, "Transfer", evidence(noise(50)), None, [harmed]) == unknown
+
+
+def test_plain_verdicts() -> None:
+    base = noise(80)
+
+    def plain(other: Any) -> Verdict:
+        sides = [Side("a", "A", table(base)), Side("b", "B", table(other))]
+        return plain_verdict(compare(sides), "b", "a")
+
+    assert plain(base + 0.1).headline.startswith("B ranks better than A for the 80 people who were tested (NDCG@10 ")
+    assert plain(base - 0.1).headline.startswith("B ranks worse than A")
+    assert (plain(base - 0.1).answer, plain(base + 0.1).answer, plain(base).answer) == ("harm", "yes", "no")
+    assert plain(base).headline.startswith("No evidence that B and A differ")
+    few = [Side("a", "A", table(base[:20])), Side("b", "B", table(base[:20]))]
+    assert plain_verdict(compare(few), "b", "a").answer == "unknown"

@@ -141,7 +141,7 @@ def insight(
         lists=_lists(runs, pair, split),
         seeds=spread,
         trained=trained,
-        missing=[run.name for run in runs if not controls.are_there(run)],
+        missing=[run.name for run in runs if run.config()["domain"] == "target" and not controls.are_there(run)],
     )
 
 
@@ -205,7 +205,7 @@ def _lists(runs: Sequence[Run], pair: DomainPair, split: Split) -> dict[str, dic
     vectors = None
     for run in runs:
         if vectors is None and (run.folder / "catalog").is_dir():
-            vectors = Catalog(run.folder / "catalog").shelf("target").vectors
+            vectors = Catalog(run.folder / "catalog").shelf(run.config()["domain"]).vectors
     out = {}
     for run in runs:
         found = controls.read_lists(run)

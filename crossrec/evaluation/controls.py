@@ -27,6 +27,8 @@ CONTROLS = {
 """Each control, and how it is called."""
 SHOTS = (0, 1, 2, 3, 5, 10)
 """Target events that are revealed."""
+MOST = 2000
+"""People who are asked with each number of shots, drawn where there are more."""
 LEAST = 100
 """People that a number of shots needs: it is left out where fewer have so many events."""
 
@@ -98,7 +100,10 @@ def shots(pair: DomainPair, questions: Questions, cold: bool) -> tuple[Questions
     most = max((k for k in SHOTS if (there >= k).sum() >= LEAST), default=0)
     if not most:
         return questions.take(np.zeros(0, np.int64)), {}
-    asked = questions.take(np.flatnonzero(there >= most))
+    able = np.flatnonzero(there >= most)
+    if len(able) > MOST:
+        able = np.sort(np.random.default_rng(0).choice(able, MOST, replace=False))
+    asked = questions.take(able)
     if cold:
         asked = replace(asked, target_end=asked.target_end + most)
     out = {}

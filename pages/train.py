@@ -68,15 +68,6 @@ def runs(dataset: str, live: bool) -> None:
             train_live.detail(one, places.index(name) + 1 if name in places else None)
 
 
-def opened_tab() -> None:
-    """An address that names a run shows the runs; with another tab the run leaves the address."""
-    if st.session_state.get("trn_tab") == RUNS:
-        if chosen := st.session_state.get("trn_run"):
-            st.query_params["run"] = chosen
-    else:
-        st.query_params.pop("run", None)
-
-
 # --- page ------------------------------------------------------------------------------------------------------------
 
 st.title("What does it take?", anchor=False)
@@ -85,15 +76,11 @@ if not list_datasets():
     cards.no_datasets()
     bring_data.section()
     st.stop()
-asked = st.query_params.get("run")
-if asked and (
-    asked != st.session_state.get("trn_run") or "trn_tab" not in st.session_state
-):  # somebody followed a link
-    st.session_state["trn_run"], st.session_state["trn_tab"] = asked, RUNS
+train_runs.follow_address(RUNS)
 dataset = state.choose_dataset("train", "trn_source")
 live = train_runs.is_live()
 st.fragment(headline, run_every="1s" if live else None)(dataset, live)
-new, listed, brought = st.tabs([NEW, RUNS, BRING], key="trn_tab", on_change=opened_tab)
+new, listed, brought = st.tabs([NEW, RUNS, BRING], key="trn_tab", on_change="rerun")
 if new.open:
     with new:
         train_form.form(dataset, train_live.started)

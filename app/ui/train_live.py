@@ -171,7 +171,8 @@ def _state(one: Seen, place: int | None) -> None:
         )
         st.progress(train_words.done(status), text=plain(f"{said}."))
     elif state == "stopped":
-        st.progress(train_words.done(status), text=plain(f"{train_words.state(status)}."))
+        at = f"Stopped in epoch {status['epoch']} of at most {status['epochs']}" if "epoch" in status else "Stopped"
+        st.progress(train_words.done(status), text=f"{at}.")
         st.caption(f"Resume goes on from {from_where}.")
     elif state == "failed":
         st.error(plain(status.get("error") or "It failed, and its log is all that is known."), icon=":material/error:")
@@ -185,7 +186,9 @@ def _numbers(one: Seen) -> None:
     status, best = one.status, event_best(one.epochs)
     row = []
     if "epoch" in status:
-        row.append(cards.Number("Epoch", f"{status['epoch']} of {status['epochs']}", "Passes over the data."))
+        most = f"of at most {status['epochs']:,}"
+        help_ = "Passes over the data."
+        row.append(cards.Number("Epoch", f"{status['epoch']:,}", help_, most, delta_color="off", arrow="off"))
     if score := one.score:
         name, value = score.split(" ")
         help_ = f"The best {name} on what is held out for validation; early stopping goes by it."

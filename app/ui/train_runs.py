@@ -23,6 +23,8 @@ MOST = 50
 """Most runs in the table."""
 POINTS = 40
 """Most points of a small curve."""
+CURVE = 300
+"""Most points of a large one, beside the best."""
 LIVE = ("queued", "running", "stopping")
 
 
@@ -34,7 +36,7 @@ class Seen:
     config: dict[str, Any]
     status: dict[str, Any]
     epochs: list[dict[str, Any]]
-    """Its events that end an epoch."""
+    """Its events that end an epoch; of very many not all."""
     steps: list[dict[str, Any]]
     """Its last events within an epoch."""
     metrics: dict[str, Any] | None
@@ -98,7 +100,7 @@ def _stamp(file: Path) -> tuple[int, int]:
     return about.st_mtime_ns, about.st_size
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
+@st.cache_resource(max_entries=512, show_spinner=False)
 def _seen(folder: str, stamps: tuple[tuple[int, int], ...]) -> Seen:
     run = Run(Path(folder))
     events = run.events()
@@ -107,9 +109,16 @@ def _seen(folder: str, stamps: tuple[tuple[int, int], ...]) -> Seen:
     status = run.status()
     metrics = run.metrics() if status["state"] == "finished" else None
     try:
-        return Seen(run.name, run.config(), status, epochs, steps[-300:], metrics)
+        return Seen(run.name, run.config(), status, _thinned(epochs), steps[-CURVE:], metrics)
     except KeyError as error:
         raise CrossrecError(f"Run {run.name!r} cannot be read: it says nothing of {error}.") from error
+
+
+def _thinned(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evenly spread epochs of a long training, with the best and the last."""
+    step = -(-len(epochs) // CURVE) or 1
+    kept = {event["epoch"] for event in epochs[::-step]} | {event_best(epochs)}
+    return [event for event in epochs if event["epoch"] in kept]
 
 
 def all_seen(dataset: str | None) -> tuple[list[Seen], int]:
@@ -142,12 +151,29 @@ def is_live() -> bool:
 def look_at(name: str) -> None:
     """Makes a run the one that is looked at; the address says so too."""
     st.session_state["trn_run"] = name
+    st.session_state.setdefault("trn_known", set()).add(name)
     st.query_params["run"] = name
+
+
+def follow_address(tab: str) -> None:
+    """Shows the run that the address names in its tab, when somebody followed a link to it.
+
+    What a browser sends may be older than the last click: a run that was looked at before is no new link, unless the
+    page has just been come to.
+    """
+    asked = st.query_params.get("run")
+    if asked and (asked not in st.session_state.get("trn_known", ()) or "trn_tab" not in st.session_state):
+        look_at(asked)
+        st.session_state["trn_tab"] = tab
+    if st.session_state.get("trn_tab") != tab:
+        st.query_params.pop("run", None)
 
 
 def looked_at(rows: Sequence[Seen]) -> str | None:
     """The run that is looked at: the chosen one, else what is in training, else the newest."""
     if chosen := st.session_state.get("trn_run"):
+        if st.query_params.get("run") != chosen:
+            st.query_params["run"] = chosen
         return chosen
     order = ("running", "stopping", "queued")
     live = sorted((row for row in rows if row.live), key=lambda row: order.index(row.status["state"]))

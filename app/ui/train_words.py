@@ -25,8 +25,10 @@ def short(seconds: float) -> str:
         return "under 1 s"
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
+    if whole < 600:
         return f"{whole // 60} min {whole % 60} s"
+    if whole < 3600:
+        return f"{whole / 60:.0f} min"
     if whole < 48 * 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86_400} days {whole % 86_400 // 3600} h"
@@ -62,18 +64,16 @@ def left(status: dict[str, Any]) -> str:
 
 
 def state(status: dict[str, Any], place: int | None = None) -> str:
-    """A row's state: where it stands in the queue, in its training, or how it ended."""
+    """A row's state in few words: where it stands in the queue, in its training, or how it ended."""
     kind = status["state"]
     if kind == "queued":
-        return f"Waits, {place} in the queue" if place else "Waits"
+        return "Waits" if place is None else "Waits, next" if place == 1 else f"Waits, number {place}"
     if kind == "running":
         if status.get("doing") == "training" and "epoch" in status:
             return f"Epoch {status['epoch']} of {status['epochs']}"
         return capital(where(status))
     if kind == "stopping":
         return "Is stopping"
-    if kind == "stopped":
-        return f"Stopped in epoch {status['epoch']} of {status['epochs']}" if "epoch" in status else "Stopped"
     return capital(kind)
 
 

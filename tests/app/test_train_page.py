@@ -322,15 +322,15 @@ def test_a_running_run_is_told_with_its_curves(own):
         at.run()
         assert not at.exception and len(at.get("vega_lite_chart")) == 3
         shown = {metric.label: metric.value for metric in at.metric}
-        assert shown == {"Epoch": "3 of 9", "Best NDCG@10": "0.3000", "Speed": "50/s", "Left, at most": "12 s"}
+        assert shown == {"Epoch": "3", "Best NDCG@10": "0.3000", "Speed": "50/s", "Left, at most": "12 s"}
         assert {"Cancel", "Duplicate with changes"} <= buttons(at) and not {"Delete", "Resume"} & buttons(at)
         table = at.dataframe[0].value.set_index("Run")
-        assert table.loc[name, "State"] == "Epoch 3 of 9" and table.loc[other, "State"] == "Waits, 1 in the queue"
+        assert table.loc[name, "State"] == "Epoch 3 of 9" and table.loc[other, "State"] == "Waits, next"
         assert list(table.loc[name, "Loss"]) == pytest.approx([5.0, 2.5, 5 / 3])
         assert 0.2 < table.loc[name, "Progress"] < 0.34
         writer.end("stopped")
     at.run()
-    assert "Stopped in epoch 3 of 9." in at.get("progress")[0].proto.text and "Resume" in buttons(at)
+    assert "Stopped in epoch 3 of at most 9." in at.get("progress")[0].proto.text and "Resume" in buttons(at)
 
 
 def test_a_failed_run_says_why_and_what_to_do(own):
@@ -468,8 +468,8 @@ def test_times_are_said_as_people_do():
     assert [train_words.span(s) for s in (0.2, 1, 42, 150, 7200, 3e6)] == [
         "less than a second", "1 second", "42 seconds", "2 minutes", "2.0 hours", "35 days",
     ]  # fmt: skip
-    assert [train_words.short(s) for s in (0.2, 4.25, 42, 185, 7500, 2e5)] == [
-        "under 1 s", "4.2 s", "42 s", "3 min 5 s", "2 h 5 min", "2 days 7 h",
+    assert [train_words.short(s) for s in (0.2, 4.25, 42, 185, 2400, 7500, 2e5)] == [
+        "under 1 s", "4.2 s", "42 s", "3 min 5 s", "40 min", "2 h 5 min", "2 days 7 h",
     ]  # fmt: skip
 
 
@@ -477,6 +477,13 @@ def test_progress_is_of_all_epochs():
     status = {"state": "running", "epoch": 3, "epochs": 10, "step": 5, "steps": 10}
     assert train_words.done(status) == pytest.approx(0.25)
     assert train_words.done({"state": "queued"}) == 0 and train_words.done({"state": "finished"}) == 1
+
+
+def test_a_long_training_keeps_its_best_and_last_epoch():
+    epochs = [{"epoch": epoch, "best": 7 if epoch > 6 else epoch} for epoch in range(1, 5001)]
+    kept = [event["epoch"] for event in train_runs._thinned(epochs)]
+    assert len(kept) <= train_runs.CURVE + 1 and kept == sorted(kept) and {7, 5000} <= set(kept)
+    assert train_runs._thinned(epochs[:9]) == epochs[:9] and train_runs._thinned([]) == []
 
 
 def test_small_curves_keep_their_ends():

@@ -6,7 +6,7 @@ from app.ui import cards, learning, results, run_cards, splits, state, strangers
 from app.ui.errors import plain
 from crossrec.data.folder import load_meta
 from crossrec.evaluation.protocol import SAMPLED
-from crossrec.report import charts
+from crossrec.report import charts, findings, frames
 from crossrec.runs.coldstart import is_leaky, missing
 from crossrec.runs.compare import Result
 from crossrec.runs.folder import Run
@@ -23,21 +23,21 @@ WARNING = (
 def differences(found: Result, run: str, source: str) -> None:
     left, right = st.columns(2, gap="large")
     with left:
-        frame = results.by_metric(found)
+        frame = frames.by_metric(found)
         cards.chart(
-            results.metric_sentence(frame, results.title(found, run)),
-            charts.dots(frame, f"Difference to {found.sides[0].title}", list(results.NAMES.values()), difference=True),
+            findings.metric_sentence(frame, frames.title(found, run)),
+            charts.dots(frame, f"Difference to {found.sides[0].title}", list(frames.NAMES.values()), difference=True),
             "cmp_metrics",
             note="Everyone who was tested. Right of the dashed line is better than the baseline; an interval that "
             "crosses it is no evidence.",
         )
     with right:
-        frame = results.by_group(found, run, source)
+        frame = frames.by_group(found, run, source)
         cards.chart(
-            results.group_sentence(frame),
+            findings.group_sentence(frame),
             charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
             "cmp_groups",
-            note=f"{results.title(found, run)} against {found.sides[0].title}. "
+            note=f"{frames.title(found, run)} against {found.sides[0].title}. "
             "The number beside a group is how many people were tested. Small groups have wide intervals.",
         )
 
@@ -46,11 +46,11 @@ def protocols(found: Result) -> None:
     st.subheader("How good is each recommender?", anchor=False)
     left, right = st.columns(2, gap="large")
     for place, protocol, words in (
-        (left, "full", results.lead_sentence(found)),
-        (right, "sampled", results.order_sentence(found)),
+        (left, "full", findings.lead_sentence(found)),
+        (right, "sampled", findings.order_sentence(found)),
     ):
         with place:
-            frame = results.means(found, protocol)
+            frame = frames.means(found, protocol)
             axis = "whole catalogue ranked" if protocol == "full" else f"against {SAMPLED} random items"
             cards.chart(words, charts.dots(frame, f"NDCG@10, {axis}", list(frame["label"])), f"cmp_means_{protocol}")
     st.caption(f":material/change_history: {WARNING}")
@@ -59,13 +59,10 @@ def protocols(found: Result) -> None:
 def known_people(chosen: list[Run]) -> Result:
     """The comparison on the next-item split."""
     found = state.result(chosen)
-    if found.verdict:
-        cards.verdict(found.verdict)
-    else:
-        cards.answer(results.no_verdict(found), "no")
+    cards.verdict(found.verdict)
     run_cards.fairness(chosen)
     cards.numbers(results.numbers(found, source))
-    differences(found, results.challenger(found), source)
+    differences(found, found.insight.challenger, source)
     protocols(found)
     return found
 
@@ -142,7 +139,7 @@ elif len(splits.offered(tested)) == 1 and meta["counts"]["source_events"]:
 cards.unfinished(others)
 st.download_button(
     "Download the results per person",
-    lambda: results.per_user(found).to_csv(index=False).encode(),
+    lambda: frames.per_user(found).to_csv(index=False).encode(),
     file_name=f"{dataset}-per-user.csv" if split == splits.NEXT else f"{dataset}-{split}-per-user.csv",
     mime="text/csv",
     key="cmp_download",

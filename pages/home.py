@@ -8,7 +8,7 @@ from app.ui import cards, results, state
 from app.ui.errors import percent
 from crossrec.data.folder import list_datasets, load_meta
 from crossrec.errors import CrossrecError
-from crossrec.report import charts
+from crossrec.report import charts, findings, frames
 from crossrec.runs.compare import Result, matching_runs
 
 PAGES = Path(__file__).resolve().parent
@@ -27,10 +27,10 @@ def world(dataset: str, strength: float, shown: str) -> None:
             st.caption("The two domains' tastes are independent, so transfer must not help here.")
         else:
             st.caption(f"{percent(strength)} of a person's taste is the same in both domains, so transfer should help.")
-        if found is None or found.verdict is None:
+        if found is None:
             st.markdown("There is no trained pair of models yet.")
         else:
-            row = found.comparison.difference(results.challenger(found), "with_source")
+            row = found.comparison.difference(found.insight.challenger, "with_source")
             kind, words, colour = {
                 "yes": ("check_circle", "Transfer helps", "green"),
                 "harm": ("change_history", "Transfer does harm", "orange"),
@@ -117,21 +117,19 @@ if chosen is None:
         cards.no_runs(dataset, others)
 else:
     found = state.result(chosen)
-    if found.verdict:
-        cards.answer(found.verdict.headline, found.verdict.answer)
+    cards.answer(found.verdict.headline, found.verdict.answer)
     cards.numbers(results.numbers(found, source))
-    frame = results.means(found)
+    frame = frames.means(found)
     oracle = "oracle" in set(frame["recipe"])
     cards.chart(
-        results.lead_sentence(found),
+        findings.lead_sentence(found),
         charts.dots(frame, "NDCG@10", list(frame["label"])),
         key="home_means",
         note="Means over all people tested, with 95 % intervals; the whole catalogue is ranked."
         + (" The oracle knows the invented world's true probabilities: nothing can do better." if oracle else ""),
     )
-    if found.verdict:
-        with st.expander("What else the numbers say", icon=":material/format_list_bulleted:"):
-            cards.points(found.verdict.details)
+    with st.expander("What else the numbers say", icon=":material/format_list_bulleted:"):
+        cards.points(found.verdict.details)
     if is_demo(meta):
         worlds(dataset)
 next_steps(dataset, chosen is not None)

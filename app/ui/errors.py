@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import streamlit as st
 
 from crossrec.errors import CrossrecError
+from crossrec.report.words import capital as capital
+from crossrec.report.words import percent as percent
 
 UNEXPECTED = "Something went wrong on our side. Reload the page; if it happens again, the server's log says why."
 
@@ -31,18 +33,6 @@ def tell(error: Exception) -> bool:
 
 def say(error: CrossrecError) -> None:
     st.warning(plain(str(error)), icon=":material/info:")
-
-
-def percent(share: float) -> str:
-    """A share in words: 99.7 % is not rounded to all, nor 0.3 % to none."""
-    near_an_end = 0 < share < 0.01 or 0.99 < share < 1
-    digits = f"{100 * share:.1f}" if near_an_end else f"{100 * share:.0f}"
-    return f"{digits}\N{NO-BREAK SPACE}%"
-
-
-def capital(text: str) -> str:
-    """With a capital first letter; the rest, such as the labels of domains, stays as it is."""
-    return text[:1].upper() + text[1:]
 
 
 def plain(text: str) -> str:

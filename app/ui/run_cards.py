@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app.ui import results
 from app.ui.errors import percent, plain
+from crossrec.report import frames
 from crossrec.runs.coldstart import cold_runs
 from crossrec.runs.compare import BASELINE, TRANSFER, matching_runs, unlike
 from crossrec.runs.folder import Run
@@ -63,7 +63,7 @@ def choose_cold(dataset: str, kind: str, seed: int, finished: Sequence[Run]) -> 
 
 def shown_lists(chosen: list[Run], titles: dict[str, str]) -> None:
     st.subheader("What do they recommend?", anchor=False)
-    frame = results.lists(chosen, titles)
+    frame = frames.lists(chosen, titles)
     widest = frame.loc[frame["Catalogue shown"].idxmax()]
     st.markdown(
         f"**{plain(widest['Recommender'])} shows the most of the catalogue: {percent(widest['Catalogue shown'])} of "

@@ -1,39 +1,20 @@
 """The comparison for people whom the target domain does not know: numbers, frames and words, and what a leak does."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from app.ui import cards, results, state
+from app.ui import cards, state
 from app.ui.cards import Number
 from app.ui.errors import plain
-from crossrec.evaluation.compare import HEADLINE, Row
 from crossrec.evaluation.ratings import METRICS as STARS
-from crossrec.evaluation.statistics import Interval
-from crossrec.report import charts
+from crossrec.report import charts, cold, findings, frames
 from crossrec.runs.coldstart import REFERENCE_RECIPE, ColdResult, compare_cold_runs
-from crossrec.runs.compare import ORACLE, RatingRow
+from crossrec.runs.compare import ORACLE
 from crossrec.runs.folder import Run, open_run
 from crossrec.runs.leaks import Leak, leak_commands, leaks
 
-HELP = {
-    "rmse": "Root mean squared error in stars: large misses weigh more. Lower is better.",
-    "mae": "Mean absolute error: by how many stars a prediction is off. Lower is better.",
-    "auc": "Pooled: of two hidden ratings of anybody, one liked (4 stars or more) and one not, how often the liked one "
-    "has the higher prediction. Higher is better, 0.5 is chance. Knowing who gives many stars helps here.",
-    "auc_user": "Per user: the same within each person who has both, then the mean over people. Higher is better, 0.5 "
-    "is chance. Only the order of one person's items counts; who predicts no stars is judged by the ranking scores.",
-}
-BEST = {
-    "rmse": "{best} comes nearest to the stars",
-    "mae": "{best} is off by the fewest stars",
-    "auc": "{best} best tells the liked from the rest",
-    "auc_user": "{best} best orders one person's items",
-}
-ERRORS = ("rmse", "mae")
-CHANCE = 0.5
 WHY = (
     "A leak: the item's vector is made of the very review whose stars are to be told, so the text gives the label "
     "away. In the first review system most items had a single review: its AUC of 0.8466 was this. Here an item's "
@@ -79,13 +60,13 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
         mean = found.comparison.mean(run) if run else None
         if mean is None:
             continue
-        gap = _versus(found, mean.run) if what == "learned" else None
+        gap = cold.versus(found, mean.run) if what == "learned" else None
         clear = gap is not None and (gap.value.positive or gap.value.negative)
         row.append(
             Number(
                 mean.title,
                 f"{mean.value.mean:.3f}",
-                f"{results.NDCG} The best {what} recommender by the validation people, who are not those tested here."
+                f"{frames.NDCG} The best {what} recommender by the validation people, who are not those tested here."
                 + (" Beside it the difference to the best simple one." if gap else ""),
                 f"{gap.value.mean:+.3f}" if gap else "NDCG@10",
                 "to simple" if gap else None,
@@ -93,7 +74,7 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
                 "auto" if gap else "off",
             )
         )
-    told = stars(found, "rmse")
+    told = cold.stars(found, "rmse")
     if len(told):
         best, reference = told.iloc[0], told[told["recipe"] == "biases"]
         base = float(reference["mean"].iloc[0]) if len(reference) else None
@@ -101,7 +82,7 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
             Number(
                 "RMSE of the stars",
                 f"{best['mean']:.3f}",
-                f"{HELP['rmse']} Here of {best['title']}, the lowest; beside it that of mean + item + user.",
+                f"{cold.HELP['rmse']} Here of {best['title']}, the lowest; beside it that of mean + item + user.",
                 None if base is None else f"{base:.3f}",
                 "plain means",
                 "off",
@@ -113,102 +94,6 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
     return row
 
 
-def differences(found: ColdResult) -> pd.DataFrame:
-    """Paired differences of NDCG@10 to the first side, best first; without the oracle."""
-    known = results.recipes(found)
-    rows = [found.comparison.difference(side.run) for side in found.sides[1:] if side.run != ORACLE]
-    frame = results.to_frame([(row.title, row) for row in rows if row], known)
-    return frame.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
-
-
-def difference_sentence(frame: pd.DataFrame, baseline: str) -> str:
-    """Who is clearly better than the baseline."""
-    better = list(frame[frame["low"] > 0]["title"])
-    if not better:
-        return f"None is shown to rank better than {baseline}"
-    if len(better) == len(frame):
-        return f"All rank better than {baseline}"
-    return f"Clearly better than {baseline}: {', '.join(better)}"
-
-
-def stars(found: ColdResult, metric: str) -> pd.DataFrame:
-    """label, title, recipe, mean, low, high, users: who is judged by a metric of stars, the best first.
-
-    A run that is the plain mean + item + user is shown once, under that name.
-    """
-    known = results.recipes(found)
-    plain_values = [row.values for row in found.ratings if row.run is None]
-    told = next((told for side in found.sides if (told := _rated(side.run))), {})
-    users = told.get("users_auc" if metric == "auc_user" else "users")
-    rows = []
-    for row in found.ratings:
-        value = row.values.get(metric)
-        recipe = known[row.run] if row.run else "popularity" if row.differences else "biases"
-        if value is None or (row.run and recipe == "biases" and row.values in plain_values):
-            continue
-        about = {"label": row.title, "title": row.title, "recipe": recipe, "users": users}
-        rows.append(about | {"mean": value.mean, "low": value.low, "high": value.high})
-    frame = pd.DataFrame(rows, columns=["label", "title", "recipe", "mean", "low", "high", "users"])
-    return frame.sort_values("mean", ascending=metric in ERRORS, kind="stable", ignore_index=True)
-
-
-def _rated(run: str) -> dict[str, Any]:
-    """What a run stored about stars: the number of people, too."""
-    return {} if run == ORACLE else open_run(run).metrics().get("ratings") or {}
-
-
-def stars_sentence(found: ColdResult, metric: str) -> str:
-    """Who is best, and whether that is better than mean + item + user, paired over people."""
-    frame = stars(found, metric)
-    best = frame.iloc[0]
-    row = next(row for row in found.ratings if row.title == best["title"])
-    said = f"{STARS[metric]} {best['mean']:.3f}"
-    if not row.differences:
-        return f"Nothing is better than {best['title'].lower()}: {said}"
-    reference = next((row.title.lower() for row in found.ratings if row.run is None and not row.differences), None)
-    gap = row.differences.get(metric)
-    if gap is None or reference is None:
-        return f"{BEST[metric].format(best=best['title'])}: {said}"
-    better = gap.negative if metric in ERRORS else gap.positive
-    than = f"clearly better than {reference}" if better else f"not shown to be better than {reference}"
-    return f"{BEST[metric].format(best=best['title'])}: {said}, {than}"
-
-
-def table(found: ColdResult) -> pd.DataFrame:
-    """All numbers, a row a recommender: every metric with its 95 % interval."""
-    told = {row.run: row for row in found.ratings if row.run}
-    rows = []
-    for side in found.sides:
-        row: dict[str, object] = {"Recommender": side.title, "Run": side.run}
-        for metric, name in results.NAMES.items():
-            mean = found.comparison.mean(side.run, "all", metric)
-            row |= _numbers(name, mean.value if mean else None)
-        gap = found.comparison.difference(side.run)
-        row |= _numbers(f"NDCG@10 against {found.sides[0].title}", gap.value if gap else None)
-        rows.append(row | _told(told.get(side.run)))
-    rows += [{"Recommender": row.title} | _told(row) for row in found.ratings if row.run is None]
-    return pd.DataFrame(rows)
-
-
-def _told(row: RatingRow | None) -> dict[str, object]:
-    told: dict[str, object] = {}
-    for metric, name in STARS.items():
-        told |= _numbers(name, row.values.get(metric) if row else None)
-    return told
-
-
-def _numbers(name: str, value: Interval | None) -> dict[str, object]:
-    ends = (value.mean, value.low, value.high) if value else (None, None, None)
-    return dict(zip((name, f"{name}, from", f"{name}, to"), ends, strict=True))
-
-
-def _versus(found: ColdResult, run: str) -> Row | None:
-    """The difference of a run to the best simple one."""
-    wanted = (run, "all", HEADLINE, "full")
-    rows = found.comparison.versus
-    return next((row for row in rows if (row.run, row.group, row.metric, row.protocol) == wanted), None)
-
-
 # --- cards -----------------------------------------------------------------------------------------------------------
 
 
@@ -216,26 +101,26 @@ def rankings(found: ColdResult) -> None:
     st.subheader("How good is each recommender?", anchor=False)
     left, right = st.columns(2, gap="large")
     with left:
-        frame = results.means(found)
+        frame = frames.means(found)
         note = f"Means over the {found.users:,} strangers, with 95 % intervals; the whole catalogue is ranked."
         if ORACLE in set(frame["recipe"]):
             note += " The oracle knows each person's true taste, which no source history tells in full."
         drawn = charts.dots(frame, "NDCG@10", list(frame["label"]))
-        cards.chart(results.lead_sentence(found), drawn, "cmp_cold_means", note)
+        cards.chart(findings.lead_sentence(found), drawn, "cmp_cold_means", note)
     with right:
-        frame, first = differences(found), found.sides[0].title
+        frame, first = cold.differences(found), found.sides[0].title
         note = f"Against {first}, paired over people. Right of the dashed line is better; an interval that crosses it "
         note += "is no evidence."
-        if results.recipes(found)[found.sides[0].run] == REFERENCE_RECIPE:
+        if frames.recipes(found)[found.sides[0].run] == REFERENCE_RECIPE:
             note += " The linear map is what a learned model has to beat."
         drawn = charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True)
-        cards.chart(difference_sentence(frame, first), drawn, "cmp_cold_gaps", note)
+        cards.chart(cold.difference_sentence(frame, first), drawn, "cmp_cold_gaps", note)
 
 
 def stars_section(found: ColdResult) -> None:
     """Errors and AUCs beside the plain predictors, where the data has stars."""
-    frames = {metric: frame for metric in STARS if len(frame := stars(found, metric))}
-    if not frames:
+    told = {metric: frame for metric in STARS if len(frame := cold.stars(found, metric))}
+    if not told:
         return
     st.subheader("Who tells how many stars they will give?", anchor=False)
     st.caption(
@@ -243,16 +128,16 @@ def stars_section(found: ColdResult) -> None:
     )
     for pair in (("rmse", "mae"), ("auc", "auc_user")):
         for place, metric in zip(st.columns(2, gap="large"), pair, strict=True):
-            if metric in frames:
-                frame, chance = frames[metric], CHANCE if metric.startswith("auc") else None
+            if metric in told:
+                frame, chance = told[metric], cold.CHANCE if metric.startswith("auc") else None
                 drawn = charts.dots(frame, STARS[metric], list(frame["label"]), zero=False, mark=chance)
                 with place:
-                    cards.chart(stars_sentence(found, metric), drawn, f"cmp_stars_{metric}", HELP[metric])
+                    cards.chart(cold.stars_sentence(found, metric), drawn, f"cmp_stars_{metric}", cold.HELP[metric])
 
 
 def all_numbers(found: ColdResult, name: str) -> None:
     with st.expander("All numbers", icon=":material/table:"):
-        frame = table(found)
+        frame = cold.table(found)
         shown = st.column_config.NumberColumn(format="%.4f")
         st.dataframe(
             frame,
@@ -306,7 +191,7 @@ def _leak(leak: Leak, at: int) -> None:
     if rows:
         frame = pd.DataFrame(rows)
         drawn = charts.dots(
-            frame, "AUC, 0.5 is chance", list(frame["label"].drop_duplicates()), zero=False, mark=CHANCE
+            frame, "AUC, 0.5 is chance", list(frame["label"].drop_duplicates()), zero=False, mark=cold.CHANCE
         )
         alike = f" and {leak.honest.run}: the same settings, seed and people" if leak.honest else ""
         cards.chart(leak.sentence, drawn, f"cmp_leak_{at}", f"{leak.leaky.run}{alike}.")

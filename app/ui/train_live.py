@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.ui import cards, learning, splits, train_form, train_settings, train_words
+from app.ui import cards, splits, train_form, train_settings, train_words
 from app.ui.errors import capital, plain
 from app.ui.train_runs import Seen, event_best, look_at, metric
 from crossrec.errors import CrossrecError
-from crossrec.report import charts
+from crossrec.report import charts, learning
 from crossrec.runs import queue
 from crossrec.runs.compare import BASELINE
 from crossrec.runs.folder import open_run

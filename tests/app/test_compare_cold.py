@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from test_pages import alerts, charts, open_page, words
 
-from app.ui import learning, splits, strangers
+from app.ui import splits
 from app.ui.errors import plain
 from crossrec import paths
 from crossrec.data.demo import DemoConfig
 from crossrec.data.prepare import write_tables
 from crossrec.evaluation.statistics import Interval
+from crossrec.report import cold, learning
 from crossrec.runs.coldstart import cold_runs, compare_cold_runs
 from crossrec.runs.compare import RatingRow
 from crossrec.runs.demo import make_world
@@ -126,7 +127,7 @@ def test_the_table_has_every_number(cold_home):
     assert row["NDCG@10"] == pytest.approx(open_run("cold-review").per_user()["ndcg@10"].mean())
     gap = result.comparison.difference("cold-review").value
     assert row["NDCG@10 against Linear map, from"] == gap.low
-    read = pd.read_csv(io.StringIO(strangers.table(result).to_csv(index=False)))
+    read = pd.read_csv(io.StringIO(cold.table(result).to_csv(index=False)))
     assert read.shape == table.shape
     assert np.isnan(table.set_index("Run").loc["cold-popularity", "RMSE"])  # it does not rate
 
@@ -252,31 +253,31 @@ def row(run: str | None, title: str, rmse: float, gap: tuple[float, float, float
     ],
 )  # fmt: skip
 def test_the_best_of_stars_in_words(monkeypatch, rmse, gap, sentence):
-    monkeypatch.setattr(strangers.results, "recipes", lambda found: {"m": "racrec"})
+    monkeypatch.setattr(cold.frames, "recipes", lambda found: {"m": "racrec"})
     found = Told(
         row("m", "Model", rmse, gap),
         row(None, "Item mean", 1.2, (0.2, 0.1, 0.3)),
         row(None, "Mean + item + user", 1.0, None),
     )
-    assert strangers.stars_sentence(found, "rmse") == sentence
-    frame = strangers.stars(found, "rmse")
+    assert cold.stars_sentence(found, "rmse") == sentence
+    frame = cold.stars(found, "rmse")
     assert list(frame["mean"]) == sorted([rmse, 1.2, 1.0])
     assert set(frame["recipe"]) == {"racrec", "popularity", "biases"}
-    assert strangers.stars(found, "auc").empty
+    assert cold.stars(found, "auc").empty
 
 
 def test_a_run_of_biases_is_not_shown_twice(monkeypatch):
-    monkeypatch.setattr(strangers.results, "recipes", lambda found: {"b": "biases"})
+    monkeypatch.setattr(cold.frames, "recipes", lambda found: {"b": "biases"})
     plainest = row(None, "Mean + item + user", 1.0, None)
     found = Told(RatingRow("b", "Biases", dict(plainest.values), {"rmse": Interval(0.0, 0.0, 0.0)}), plainest)
-    assert list(strangers.stars(found, "rmse")["title"]) == ["Mean + item + user"]
+    assert list(cold.stars(found, "rmse")["title"]) == ["Mean + item + user"]
 
 
 def test_who_is_clearly_better_in_words():
     frame = pd.DataFrame({"title": ["A", "B", "C"], "low": [0.1, 0.05, -0.1]})
-    assert strangers.difference_sentence(frame, "Linear map") == "Clearly better than Linear map: A, B"
-    assert strangers.difference_sentence(frame.iloc[2:], "Linear map") == "None is shown to rank better than Linear map"
-    assert strangers.difference_sentence(frame.iloc[:2], "Linear map") == "All rank better than Linear map"
+    assert cold.difference_sentence(frame, "Linear map") == "Clearly better than Linear map: A, B"
+    assert cold.difference_sentence(frame.iloc[2:], "Linear map") == "None is shown to rank better than Linear map"
+    assert cold.difference_sentence(frame.iloc[:2], "Linear map") == "All rank better than Linear map"
 
 
 def test_curves_of_other_models_stand_with_those_that_watch_the_same(monkeypatch):

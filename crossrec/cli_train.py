@@ -156,8 +156,9 @@ def _train(
     track: bool,
     json_: bool,
 ) -> None:
-    from crossrec.runs.execute import enqueue, plan
+    from crossrec.runs.execute import enqueue
     from crossrec.runs.execute import train as run_training
+    from crossrec.runs.plan import plan
 
     asked = (recipe, dataset, settings)
     if queue or seeds is not None:

@@ -150,7 +150,7 @@ def test_tracking(crossrec: Crossrec, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         assert [event.value for event in events.Scalars(name)] == pytest.approx(told, rel=1e-5)
     assert run.config()["command"].count("--track") == 1
-    monkeypatch.setattr("crossrec.runs.execute.find_spec", lambda name: None)
+    monkeypatch.setattr("crossrec.runs.plan.find_spec", lambda name: None)
     code, _, err = crossrec("train", "popularity", "--dataset", "tiny", "--track")
     assert (code, "pip install 'crossrec[tracking]'" in err) == (1, True)
 

@@ -12,8 +12,10 @@ from app.ui.errors import as_sentence, plain
 from crossrec import paths
 from crossrec.data.split import ALL_SOURCE, KINDS
 from crossrec.errors import CrossrecError
-from crossrec.runs import estimate, execute
+from crossrec.runs import estimate
+from crossrec.runs.execute import enqueue
 from crossrec.runs.folder import Run, list_runs, matching
+from crossrec.runs.plan import Plan, plan
 from crossrec.training.recipes import RECIPES
 
 FIRST = "transfer-sasrec"
@@ -41,9 +43,9 @@ class Wanted:
     source: str | None
     name: str | None
 
-    def plan(self) -> execute.Plan:
+    def plan(self) -> Plan:
         """Looked through anew: what is on disk may have changed since the form was drawn."""
-        return execute.plan(self.recipe, self.dataset, self.settings, self.seed, self.split, self.source, later=True)
+        return plan(self.recipe, self.dataset, self.settings, self.seed, self.split, self.source, later=True)
 
     def of(self, recipe: str, source: str | None = None) -> "Wanted":
         """The same settings and seed for another recipe."""
@@ -183,7 +185,7 @@ def _below(wanted: Wanted, started: Callable[[Run, str], None]) -> None:
         st.warning(plain(failed), icon=":material/info:")
 
 
-def look_through(wanted: Wanted) -> execute.Plan:
+def look_through(wanted: Wanted) -> Plan:
     """The plan of the form as it stands, kept until the form or what it rests on changes.
 
     Raises:
@@ -198,9 +200,9 @@ def look_through(wanted: Wanted) -> execute.Plan:
 @st.cache_resource(max_entries=2, show_spinner="Looking it through")
 def _planned(
     asked: tuple[str, str, int, str, str | None], settings: tuple[Any, ...], _version: state.Key, _there: Any
-) -> execute.Plan:
+) -> Plan:
     recipe, dataset, seed, split, source = asked
-    return execute.plan(recipe, dataset, dict(settings), seed, split, source, later=True)
+    return plan(recipe, dataset, dict(settings), seed, split, source, later=True)
 
 
 def _check_name(name: str) -> None:
@@ -209,13 +211,13 @@ def _check_name(name: str) -> None:
         raise CrossrecError(f"There is a run {name!r} already; give the new one another name.")
 
 
-def cost(planned: execute.Plan) -> None:
+def cost(planned: Plan) -> None:
     """Time and memory before the start, or how to find out."""
     busy = estimate.under_way(planned)
     st.fragment(_cost, run_every="1s" if busy else None)(planned, busy)
 
 
-def _cost(planned: execute.Plan, busy: bool) -> None:
+def _cost(planned: Plan, busy: bool) -> None:
     if busy and not estimate.under_way(planned):
         st.rerun()
     st.markdown("**What it takes**")
@@ -251,7 +253,7 @@ def _cost(planned: execute.Plan, busy: bool) -> None:
 # --- start -----------------------------------------------------------------------------------------------------------
 
 
-def identical(planned: execute.Plan, states: tuple[str, ...]) -> Run | None:
+def identical(planned: Plan, states: tuple[str, ...]) -> Run | None:
     """A run that was asked for the very same and is in one of these states: it comes, or came, to the same model."""
     same = ("dataset_hash", "split", "seed", "settings", "source_run")
     for run in list_runs(planned.asked["dataset"], planned.asked["recipe"]):
@@ -261,7 +263,7 @@ def identical(planned: execute.Plan, states: tuple[str, ...]) -> Run | None:
     return None
 
 
-def _start_button(wanted: Wanted, planned: execute.Plan, started: Callable[[Run, str], None]) -> None:
+def _start_button(wanted: Wanted, planned: Plan, started: Callable[[Run, str], None]) -> None:
     again = identical(planned, UNDER_WAY)
     before = again or identical(planned, ("finished",))
     st.button(
@@ -286,7 +288,7 @@ def start(wanted: Wanted, started: Callable[[Run, str], None]) -> None:
         if (there := identical(planned, UNDER_WAY)) is not None:
             started(there, f"{there.name} is under way already: nothing was started twice.")
             return
-        run = execute.enqueue(planned, wanted.name)
+        run = enqueue(planned, wanted.name)
         st.session_state.pop("trn_name", None)
         started(run, f"{run.name} was put into the queue.")
 
@@ -321,7 +323,7 @@ def start_three(wanted: Wanted, started: Callable[[Run, str], None]) -> None:
             planned = wanted.of(recipe, source if recipe == "transfer-sasrec" else None).plan()
             run = identical(planned, (*UNDER_WAY, "finished"))
             kept += run is not None
-            run = run or execute.enqueue(planned)
+            run = run or enqueue(planned)
             runs.append(run)
             source = run.name if recipe == "source-sasrec" else source
         new = len(runs) - kept

@@ -14,8 +14,9 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.models.simple import Oracle
-from crossrec.runs.execute import resume, train, with_text
+from crossrec.runs.execute import resume, train
 from crossrec.runs.folder import Run, open_run
+from crossrec.runs.plan import with_text
 from crossrec.stopping import Stop
 from crossrec.threads import every_core
 from crossrec.training.loop import OnEvent

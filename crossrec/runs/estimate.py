@@ -21,10 +21,12 @@ from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import evaluate, quick
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec
-from crossrec.runs.execute import Plan, open_source_model, peak_memory_mb, plan, with_text
+from crossrec.runs.disk import disk_errors
+from crossrec.runs.execute import peak_memory_mb
 from crossrec.runs.folder import Run, list_runs, open_run
+from crossrec.runs.locks import BusyError, locked, take_lock
+from crossrec.runs.plan import Plan, open_source_model, plan, with_text
 from crossrec.runs.queue import spawn
-from crossrec.runs.task import BusyError, disk_errors, locked, take_lock
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
 from crossrec.training.recipes import find_recipe

@@ -7,9 +7,7 @@ A task's config.json holds "kind" ("files", "upload" or "download"), "dataset", 
 
 import os
 import shlex
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -23,9 +21,11 @@ from crossrec.data.sniff import choose, sniff
 from crossrec.data.split import open_split, read_leak_report
 from crossrec.errors import CrossrecError, nearest
 from crossrec.runs import queue
+from crossrec.runs.disk import disk_errors
 from crossrec.runs.incoming import ROLES, check_unpacked, clear_uploads, is_upload, remove_upload, shown_name
+from crossrec.runs.locks import BusyError, take_lock
 from crossrec.runs.progress import Progress
-from crossrec.runs.task import BusyError, Task, TaskWriter, disk_errors, take_lock, told_of_disk
+from crossrec.runs.task import Task, TaskWriter
 from crossrec.stopping import Stop, Stopped
 
 NO_MEMORY = "There is not enough memory: import fewer events, or close other programs."
@@ -208,7 +208,8 @@ def carry_out(folder: Path, stop: Stop | None = None) -> None:
     config = writer.task.config()
     name, files = config["dataset"], _files(config)
     known = config.get("called", {})
-    with _told_by(writer, {files[role].name: word for role, word in known.items() if role in files}):
+    called = _as_called({files[role].name: word for role, word in known.items() if role in files})
+    with writer.telling(f"crossrec data resume {writer.task.name}", NO_MEMORY, called, progress=None):
         with Progress(writer, list(files.values()), config["kind"] == "download", stop) as progress:
             # An import that ended between the dataset and its split has only the split left to make.
             if writer.task.status().get("made") != _hash_of(name):
@@ -270,40 +271,14 @@ def _is_under_way(task: Task, dataset: str) -> bool:
         return False
 
 
-@contextmanager
-def _told_by(writer: TaskWriter, called: dict[str, str]) -> Iterator[None]:
-    """A block whose end the task's status tells: stopped, or failed in one sentence, with the rest in the log.
+def _as_called(called: dict[str, str]) -> Callable[[CrossrecError], CrossrecError]:
+    """Names a file as the person does: our sentences begin with the file that they are about."""
 
-    Args:
-        writer: of the task.
-        called: our names of uploaded files, and what the person calls them.
-    """
-    try:
-        yield
-    except BaseException as error:
-        told: BaseException = error
-        if isinstance(error, Stopped | KeyboardInterrupt):
-            told = Stopped(f"It was stopped. Go on with `crossrec data resume {writer.task.name}`.")
-        elif isinstance(error, OSError) and error.errno is not None:
-            told = told_of_disk(error, paths.home())
-        elif isinstance(error, MemoryError):
-            told = CrossrecError(NO_MEMORY)
-        elif isinstance(error, CrossrecError):
-            ours = str(error).split(" ")[0].rstrip(":")  # our sentences begin with the file that they are about
-            told = CrossrecError(str(error).replace(ours, called[ours], 1)) if ours in called else error
-        with suppress(OSError):  # the disk may be full: then the dead process says it
-            if isinstance(told, Stopped):
-                writer.end("stopped", progress=None)
-            else:
-                known = isinstance(told, CrossrecError)
-                writer.end("failed", str(told) if known else f"{type(told).__name__}: see the log", progress=None)
-                if not known:
-                    with (writer.folder / "log.txt").open("a", encoding="utf-8") as log:
-                        traceback.print_exc(file=log)
-        writer.close()
-        if told is not error:
-            raise told from error
-        raise
+    def reword(error: CrossrecError) -> CrossrecError:
+        ours = str(error).split(" ")[0].rstrip(":")
+        return CrossrecError(str(error).replace(ours, called[ours], 1)) if ours in called else error
+
+    return reword
 
 
 def _hash_of(name: str) -> str:

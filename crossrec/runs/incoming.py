@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from crossrec import paths
 from crossrec.errors import CrossrecError
 from crossrec.runs import queue
-from crossrec.runs.task import disk_errors
+from crossrec.runs.disk import disk_errors
 
 ROLES = ("source", "target", "source_items", "target_items")
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".parquet")

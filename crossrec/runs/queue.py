@@ -13,23 +13,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crossrec import paths
 from crossrec.errors import CrossrecError
-from crossrec.runs.task import (
-    BusyError,
-    Task,
-    discard,
-    disk_errors,
-    locked,
-    new_task,
-    now,
-    queue_lock,
-    take_lock,
-    write_status,
-)
+from crossrec.runs.disk import disk_errors
+from crossrec.runs.locks import BusyError, locked, take_lock
+from crossrec.runs.task import Task, discard, new_task, now, write_status
 
 WORKER = "crossrec.runs.worker"
 """The module whose `main` works on one task."""
@@ -42,6 +35,18 @@ PAUSE = 0.25
 
 LANES = {"run": 1, "import": 1}
 """Kinds of tasks, each with a queue of its own, and how many of each are worked on at the same time."""
+
+
+@contextmanager
+def queue_lock() -> Iterator[None]:
+    """A block in which nobody else puts a task into the queue, takes one out of it, or moves one."""
+    with disk_errors(paths.home()):
+        paths.home().mkdir(parents=True, exist_ok=True)
+        descriptor = take_lock(paths.home() / ".queue.lock", wait=30.0)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def folder_of(what: str) -> Path:

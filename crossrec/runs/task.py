@@ -5,19 +5,18 @@ printed. The process that works on a task holds a lock on `.lock` in its folder 
 lets go of it however the process ends, so "is somebody at it" never depends on a number that may have been given to
 another process since. Across machines, where such a lock may not reach, the age of the heartbeat decides.
 
-Nothing here imports more than the standard library: the process that keeps the queue stays small.
+Nothing here imports a library: the process that keeps the queue stays small.
 """
 
 import errno
-import fcntl
 import json
 import os
-import re
 import shutil
 import socket
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +27,9 @@ from typing import Any, Self
 
 from crossrec import paths
 from crossrec.errors import CrossrecError
+from crossrec.runs.disk import disk_errors, os_error, told_of_disk
+from crossrec.runs.locks import BusyError, holding, locked, take_lock
+from crossrec.stopping import Stopped
 
 STATES = ("queued", "running", "stopping", "stopped", "failed", "finished")
 BEAT = 5.0
@@ -127,7 +129,7 @@ class Task:
         try:
             if self.status()["state"] != "running":  # nor is a lock made where none is needed any more
                 return
-            with _lock(self.folder / ".lock"):
+            with holding(self.folder / ".lock"):
                 status = self.status()
                 if status["state"] == "running":
                     wished = (self.folder / "stop").exists()
@@ -228,6 +230,43 @@ class TaskWriter:
             for name in (".lock", "heartbeat"):
                 (self.folder / name).unlink(missing_ok=True)
 
+    @contextmanager
+    def telling(
+        self, go_on: str, memory: str, reword: Callable[[CrossrecError], CrossrecError] | None = None, **at_the_end: Any
+    ) -> Iterator[None]:
+        """A block whose end the status tells: stopped, or failed in one sentence, with the rest in the log.
+
+        Args:
+            go_on: the command that goes on with a task that was stopped.
+            memory: what to say where there is too little of it.
+            reword: puts our own sentences into the person's words.
+            at_the_end: what else the status says then.
+        """
+        try:
+            yield
+        except BaseException as error:
+            told: BaseException = error
+            if isinstance(error, Stopped | KeyboardInterrupt):
+                told = Stopped(f"{str(error) or 'It was interrupted.'} Go on with `{go_on}`.")
+            elif (disk := os_error(error)) is not None:
+                told = told_of_disk(disk, paths.home())
+            elif isinstance(error, MemoryError):
+                told = CrossrecError(memory)
+            elif isinstance(error, CrossrecError) and reword is not None:
+                told = reword(error)
+            with suppress(OSError):  # the disk may be full: then the dead process says it
+                if isinstance(told, Stopped):
+                    self.end("stopped", **at_the_end)
+                else:
+                    known = isinstance(told, CrossrecError)
+                    self.end("failed", str(told) if known else f"{type(told).__name__}: see the log", **at_the_end)
+                    with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+                        traceback.print_exc(file=log)
+            self.close()
+            if told is not error:
+                raise told from error
+            raise
+
     def _beat(self) -> None:
         path = self.folder / "heartbeat"
         while not self._beating.is_set():
@@ -292,97 +331,9 @@ def discard(task: Task) -> None:
         shutil.rmtree(aside)
 
 
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Tells what the system says of a disk or a folder in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise told_of_disk(error, folder) from error
-
-
-def os_error(error: BaseException) -> OSError | None:
-    """The system's error behind an error, also where a library of another language has put it into words."""
-    if isinstance(error, OSError):
-        return error if error.errno is not None else None
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
-
-
-def told_of_disk(error: OSError, folder: Path) -> CrossrecError:
-    """The sentence for a failed write or read."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CrossrecError(f"The disk of {folder} is full: free some space and resume.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return CrossrecError(f"{error.filename or folder} may not be written: change its permissions and resume.")
-    return CrossrecError(f"{error.filename or folder} cannot be used ({error.strerror or type(error).__name__}).")
-
-
 def write_status(folder: Path, status: dict[str, Any]) -> None:
     paths.write_json(folder / "status.json", {**status, "updated": now()})
 
 
 def now(precision: str = "seconds") -> str:
     return datetime.now(UTC).isoformat(timespec=precision)
-
-
-# --- locks -----------------------------------------------------------------------------------------------------------
-
-
-class BusyError(Exception):
-    """Another process holds the lock."""
-
-
-def take_lock(path: Path, wait: float = 0.0) -> int:
-    """The descriptor of a lock file, held until it is closed or the process ends.
-
-    Raises:
-        BusyError: another process held it for `wait` seconds.
-    """
-    until = time.monotonic() + wait
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError as error:
-            if time.monotonic() >= until:
-                os.close(descriptor)
-                raise BusyError(str(path)) from error
-            time.sleep(0.02)
-
-
-def locked(path: Path) -> bool:
-    """Whether a process holds the lock; to look does not stand in the way of another who looks."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _lock(path: Path, wait: float = 0.0) -> Iterator[None]:
-    descriptor = take_lock(path, wait)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def queue_lock() -> Iterator[None]:
-    """A block in which nobody else puts a task into the queue, takes one out of it, or moves one."""
-    with disk_errors(paths.home()):
-        paths.home().mkdir(parents=True, exist_ok=True)
-        descriptor = take_lock(paths.home() / ".queue.lock", wait=30.0)
-    try:
-        yield
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from test_browser import ROOT, browser, visit  # noqa: F401
 
 from crossrec.runs import queue
 from crossrec.runs.folder import open_run
-from crossrec.runs.task import locked
+from crossrec.runs.locks import locked
 
 pytestmark = pytest.mark.browser
 

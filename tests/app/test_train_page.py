@@ -12,9 +12,11 @@ from app.ui.errors import plain
 from crossrec.config import from_dict
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
-from crossrec.runs import estimate, execute, queue
+from crossrec.runs import estimate, queue
 from crossrec.runs.estimate import Estimate
+from crossrec.runs.execute import enqueue
 from crossrec.runs.folder import RunWriter, list_runs, open_run
+from crossrec.runs.plan import plan
 from crossrec.runs.task import write_status
 from crossrec.training.recipes import RECIPES
 
@@ -89,8 +91,8 @@ def worked_on(name: str):
 
 
 def put(recipe="target-sasrec", dataset="demo", settings=None, seed=0, name=None):
-    planned = execute.plan(recipe, dataset, {"epochs": 9} if settings is None else settings, seed, later=True)
-    return execute.enqueue(planned, name)
+    planned = plan(recipe, dataset, {"epochs": 9} if settings is None else settings, seed, later=True)
+    return enqueue(planned, name)
 
 
 EPOCH = {"event": "epoch", "epochs": 9, "monitor": "ndcg@10", "seconds": 3.0, "eta": 12.0, "rate": 50.0}
@@ -148,7 +150,7 @@ def test_without_data_the_page_says_how_to_get_some(empty_home):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_each_recipe_begins_with_its_own_command(own, recipe):
     at = choose(open_page(data="demo"), recipe)
-    planned = execute.plan(recipe, "demo", later=True)
+    planned = plan(recipe, "demo", later=True)
     assert command(at) == f"{planned.asked['command']} --queue" and "--set" not in command(at)
     assert plain(train_recipes.ABOUT[recipe]) in [one.value for one in at.markdown]
     assert not at.warning
@@ -169,9 +171,7 @@ def test_the_command_has_what_differs_from_the_preset(own):
     assert "--set heads=4" in command(at) and not at.warning
     at.button(key="trn_start").click().run()
     config = open_run("mine").config()
-    assert (
-        config["settings"] == execute.plan("target-sasrec", "demo", {"preset": "classic", "heads": 4}).asked["settings"]
-    )
+    assert config["settings"] == plan("target-sasrec", "demo", {"preset": "classic", "heads": 4}).asked["settings"]
     assert config["split"] == {"kind": "cold-user-50", "seed": 3} and config["seed"] == 3
 
 

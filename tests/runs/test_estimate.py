@@ -9,8 +9,9 @@ import pytest
 from crossrec.paths import read_json, write_json
 from crossrec.runs import estimate, queue
 from crossrec.runs.estimate import Estimate
-from crossrec.runs.execute import enqueue, plan, train
+from crossrec.runs.execute import enqueue, train
 from crossrec.runs.folder import open_run
+from crossrec.runs.plan import plan
 
 pytestmark = pytest.mark.usefixtures("tiny_copy")
 SMALL = {"dim": 8, "epochs": 7, "max_len": 20}

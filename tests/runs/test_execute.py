@@ -20,7 +20,7 @@ from crossrec.data.split import open_split
 from crossrec.errors import CrossrecError
 from crossrec.models.sasrec import SASRecRecommender
 from crossrec.models.transfer import TransferRecommender
-from crossrec.runs import execute
+from crossrec.runs import plan as planning
 from crossrec.runs.demo import make_world
 from crossrec.runs.execute import evaluate_run, load, rate_run, train
 from crossrec.runs.folder import list_runs, open_run
@@ -187,8 +187,8 @@ def test_a_failing_training_says_so(error: BaseException, reason: str, monkeypat
     def fail(job: Job) -> Any:
         raise error
 
-    recipe = Recipe("popularity", "Popularity", execute.find_recipe("popularity").config, fail)
-    monkeypatch.setattr(execute, "find_recipe", lambda name: recipe)
+    recipe = Recipe("popularity", "Popularity", planning.find_recipe("popularity").config, fail)
+    monkeypatch.setattr(planning, "find_recipe", lambda name: recipe)
     with pytest.raises(RuntimeError if isinstance(error, RuntimeError) else CrossrecError):
         train("popularity", "tiny", name="doomed")
     status = open_run("doomed").status()

@@ -1,6 +1,7 @@
 """The queue with real processes: a keeper, and workers that do next to nothing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from crossrec import paths
 from crossrec.errors import CrossrecError
 from crossrec.runs import queue, task
+from crossrec.runs.locks import locked
 from crossrec.runs.task import Task, TaskWriter, new_task
 
 KEEPER = "import sys; from crossrec.runs import queue; queue.WORKER = 'light_worker'; queue.GRACE = 0.5; queue.main()"
@@ -47,7 +49,7 @@ def light(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
                 os.kill(one.status()["pid"], signal.SIGKILL)
             if one.state == "queued":
                 queue.cancel(one)
-    until(lambda: not task.locked(home / ".keeper.lock"))
+    until(lambda: not locked(home / ".keeper.lock"))
     assert (home / ".queue.log").read_text() == ""
 
 
@@ -91,7 +93,7 @@ for _ in range(10):
     worked = ledger(light)
     assert sorted(name for name, _, _ in worked) == sorted(one.name for one in tasks)
     assert all(end <= began for (_, _, end), (_, began, _) in pairwise(worked))
-    until(lambda: not task.locked(light / ".keeper.lock"))  # nothing is left to keep
+    until(lambda: not locked(light / ".keeper.lock"))  # nothing is left to keep
 
 
 def test_order_can_be_changed(light: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_killed_worker_is_told_with_the_end_of_its_log(light: Path) -> None:
 def test_a_worker_that_ends_without_a_word(light: Path, settings: dict[str, Any], reason: str) -> None:
     one = add("one", **settings)
     until(lambda: one.status()["state"] == "failed")
-    assert task.re.search(reason, one.status()["error"])
+    assert re.search(reason, one.status()["error"])
 
 
 def test_a_killed_keeper_is_replaced_and_the_worker_lives_on(light: Path) -> None:
@@ -195,7 +197,7 @@ def test_a_killed_keeper_is_replaced_and_the_worker_lives_on(light: Path) -> Non
     until(lambda: long.state == "running")
     KEEPERS[-1].kill()
     KEEPERS[-1].wait()
-    until(lambda: not task.locked(light / ".keeper.lock"))
+    until(lambda: not locked(light / ".keeper.lock"))
     assert long.state == "running"
     queue.look_after()  # as the next page does
     until(lambda: ended(long, waiting))

@@ -21,6 +21,7 @@ from crossrec.console import (
     console,
     show_cold,
     show_comparison,
+    show_control,
     show_evaluation,
     show_ratings,
 )
@@ -122,6 +123,30 @@ def serve(
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page that stands alone, with the charts.")
+]
+
+
+def _check_place(html: Path | None) -> None:
+    """What cannot be written is told before anything is worked out."""
+    if html is not None:
+        from crossrec.report.html import check_place
+
+        check_place(html)
+
+
+def _tell(result: Any, show: Any, json_: bool, html: Path | None) -> None:
+    """The result on stdout, and as a page where one is wanted."""
+    if html is not None:
+        from crossrec.report.html import write_html
+
+        write_html(result, html)
+    print_json(result.to_dict()) if json_ else show(result)
+    if html is not None and not json_:
+        console.print(f"\nWritten to {html}.")
+
+
 @app.command("eval-compare")
 def eval_compare(
     dataset: Dataset = None,
@@ -131,13 +156,15 @@ def eval_compare(
     split: SplitKind = "next-item",
     seed: Annotated[int, typer.Option(help="Of a cold-user split.")] = 0,
     json_: Json = False,
+    html: Html = None,
 ) -> None:
     """Compare the newest transfer run of a dataset with its baseline; trains the simple recommenders if missing."""
     from crossrec.runs.compare import compare_dataset
 
+    _check_place(html)
     with Reporter(quiet=json_) as report:
         result = compare_dataset(dataset_name(dataset, source, target, max_items), split, seed, on_event=report)
-    print_json(result.to_dict()) if json_ else show_comparison(result)
+    _tell(result, show_comparison, json_, html)
 
 
 @app.command("eval-cold")
@@ -146,40 +173,61 @@ def eval_cold(
     split: SplitKind = "cold-user",
     seed: Annotated[int, typer.Option(help="Of the split and of what is trained.")] = 0,
     json_: Json = False,
+    html: Html = None,
 ) -> None:
     """Compare the recommenders for cold users on one split; trains the cheap ones that are missing."""
     from crossrec.runs.coldstart import compare_cold
 
+    _check_place(html)
     with Reporter(quiet=json_) as report:
         result = compare_cold(paths.slug(dataset, "dataset"), split, seed, on_event=report)
-    print_json(result.to_dict()) if json_ else show_cold(result)
+    _tell(result, show_cold, json_, html)
 
 
 @app.command()
 def compare(
     names: Annotated[list[str], typer.Argument(metavar="RUN RUN [RUN ...]", help="The first is the baseline.")],
     json_: Json = False,
+    html: Html = None,
 ) -> None:
-    """Compare finished runs of one dataset and split, paired over users."""
-    from crossrec.runs.compare import compare_runs
+    """Compare finished runs of one dataset and split, paired over users; asks the controls that were not asked."""
+    from crossrec.runs.compare import ask_missing, compare_runs, sides_of
     from crossrec.runs.folder import open_run
 
-    result = compare_runs([open_run(name) for name in names])
-    print_json(result.to_dict()) if json_ else show_comparison(result)
+    _check_place(html)
+    chosen = [open_run(name) for name in names]
+    sides_of(chosen)  # what cannot be compared is told before anything is asked
+    with Reporter(quiet=json_) as report:
+        ask_missing(chosen, report)
+    _tell(compare_runs(chosen), show_comparison, json_, html)
 
 
 @app.command()
 def evaluate(
     run: Annotated[str, typer.Argument(help="A finished run.")],
     split: Annotated[str, typer.Option("--split", help="Part of the split: test or valid.")] = "test",
+    control: Annotated[
+        str | None, typer.Option(help="Take something away: placebo, shuffled-order or no-source.")
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Evaluate a finished run again; nothing is written."""
+    """Evaluate a finished run again, as it is or under a control; nothing is written."""
+    from crossrec.evaluation.statistics import rounded
+    from crossrec.runs import controls
     from crossrec.runs.compare import stored_rows
-    from crossrec.runs.execute import evaluate_run, rate_run
+    from crossrec.runs.execute import evaluate_run, load, rate_run
     from crossrec.runs.folder import open_run
 
     chosen = open_run(run)
+    if control is not None:
+        recommender, pair, parts = load(chosen)
+        found = controls.under(recommender, pair, parts.part(split), control)
+        if json_:
+            metrics = {m: {k: rounded(v) for k, v in of.items()} for m, of in found["metrics"].items()}
+            print_json({"run": run, "part": split, "control": control, "users": found["users"], "metrics": metrics})
+        else:
+            show_control(run, control, found)
+        return
     _, result = evaluate_run(chosen, split)
     stars = rate_run(chosen, split)
     if json_:

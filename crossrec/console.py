@@ -12,6 +12,7 @@ from crossrec.evaluation.protocol import GROUPS
 from crossrec.evaluation.ratings import BASELINES as RATING_BASELINES
 from crossrec.evaluation.ratings import METRICS as RATING_METRICS
 from crossrec.evaluation.ratings import REFERENCE
+from crossrec.report.tables import insight_tables, interval
 
 _PLAIN = {"highlight": False, "markup": False, "emoji": False}  # titles may hold brackets and colons
 console = Console(**_PLAIN)  # type: ignore[arg-type]
@@ -162,10 +163,9 @@ def show_evaluation(run: str, result: dict[str, Any]) -> None:
 
 def show_comparison(result: Any) -> None:
     """Prints a `runs.compare.Result`: the verdict first, then what it rests on."""
-    if result.verdict:
-        console.print(result.verdict.headline, style="bold")
-        for detail in result.verdict.details:
-            console.print(detail)
+    console.print(result.verdict.headline, style="bold")
+    for detail in result.verdict.details:
+        console.print(detail)
     groups = list(dict.fromkeys(row.group for row in result.comparison.means))
     for protocol, title in (("full", "full ranking"), ("sampled", "1 + 99 sampled, for orientation only")):
         for metric in ("ndcg@10", "hr@10"):
@@ -189,7 +189,29 @@ def show_comparison(result: Any) -> None:
     if rows:
         header = ("", "group", "users", "difference", "low", "high")
         table(header, rows, title=f"\nndcg@10 against {result.sides[0].title}, 95 % bootstrap interval over users")
+    show_insight(result)
     show_ratings(result.ratings)
+
+
+def show_insight(result: Any) -> None:
+    """Prints what a verdict rests on, of a `Result` or a `ColdResult`; nothing where it rests on nothing."""
+    if result.insight is None:
+        return
+    for one in insight_tables(result):
+        if one.rows:
+            table(one.header, one.rows, title=f"\n{one.title}")
+    if missing := result.insight.missing:
+        console.print(f"\nWithout controls: {', '.join(missing)}. `crossrec compare` asks them.")
+
+
+def show_control(run: str, control: str, found: dict[str, Any]) -> None:
+    """Prints what `controls.under` found."""
+    rows = [
+        (metric, interval(one["real"]), interval(one["value"]), interval(one["loss"], sign=True))
+        for metric, one in found["metrics"].items()
+    ]
+    title = f"{run}, {control}: {found['users']:,} people with a source history, 95 % intervals"
+    table(("", "as it is", control.replace("-", " "), "lost, paired"), rows, title=title)
 
 
 def show_ratings(rows: Sequence[Any], title: str = "\nStars of hidden events") -> None:
@@ -232,6 +254,7 @@ def show_cold(result: Any) -> None:
     header = ("", "NDCG@10", f"against {first.title}", "HR@10", *RATING_METRICS.values())
     title = f"\n{result.dataset}, {result.split}: {result.users:,} cold users, full ranking, 95 % intervals over users"
     table(header, rows, title=title)
+    show_insight(result)
 
 
 def _number(value: Any) -> str:

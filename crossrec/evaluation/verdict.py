@@ -117,6 +117,7 @@ def qualified(
     slices: Sequence[Slice] = (),
     source_label: str = "source",
     target_label: str = "target",
+    whom: str = "them",
 ) -> Verdict:
     """A verdict with what may change it: the placebo, people who are harmed, and how strong the evidence is.
 
@@ -127,13 +128,14 @@ def qualified(
         placebo: what the challenger keeps of its ranking with somebody else's source history.
         slices: of the people who were tested.
         source_label, target_label: names of the domains.
+        whom: the people who were tested, where the verdict does not name them.
     """
     if found.answer == "unknown":
         return found
     details = []
     if test is not None:
         details.append(
-            f"{_share(test.helped)} of them gain, {_share(test.hurt)} lose and for {_share(test.unchanged)} nothing "
+            f"{_share(test.helped)} of {whom} gain, {_share(test.hurt)} lose and for {_share(test.unchanged)} nothing "
             f"changes; {p_words(test)}, effect size {test.effect:+.3f} of a standard deviation."
         )
     if placebo is not None:

@@ -28,7 +28,7 @@ def dots(
     """A dot with its 95 % interval in each row; several recipes in a row stand one below the other.
 
     Args:
-        frame: label, title, recipe, mean, low, high, users.
+        frame: label, title, recipe, mean, low, high, users; hollow (bool) where some marks are hollow.
         x: title of the horizontal axis.
         rows: labels from top to bottom.
         difference: whether 0 means "no difference", and is marked.
@@ -72,6 +72,13 @@ def dots(
         shape=alt.Shape("title:N", scale=alt.Scale(domain=list(titles.index), range=shapes), legend=legend),
         tooltip=tooltip,
     )
+    if "hollow" in frame:
+        scale = alt.Scale(domain=list(titles.index), range=colours)
+        dot = dot.encode(
+            stroke=alt.Stroke("title:N", scale=scale, legend=None),
+            strokeWidth=alt.value(2),
+            fillOpacity=alt.condition(alt.datum.hollow, alt.value(0), alt.value(1)),
+        )
     layers = [interval, dot]
     if mark is not None:
         rule = alt.Chart(pd.DataFrame({"x": [mark]})).mark_rule(color=theme.MUTED, strokeDash=[4, 3]).encode(x="x:Q")

@@ -11,13 +11,15 @@ from scipy.stats import bootstrap
 
 from crossrec.data.folder import load_meta
 from crossrec.data.pair import DOMAINS, DomainPair
-from crossrec.data.split import check_kind
+from crossrec.data.split import check_kind, open_split
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.compare import HEADLINE, Comparison, Side, compare
 from crossrec.evaluation.statistics import LEVEL, Interval
+from crossrec.evaluation.verdict import Verdict, qualified
 from crossrec.runs.compare import COLD_START, RatingRow, oracle_side, rating_rows, sides_of
 from crossrec.runs.execute import train
 from crossrec.runs.folder import Run, list_runs
+from crossrec.runs.insight import Insight, insight
 from crossrec.training.loop import OnEvent
 
 Doubles = NDArray[np.float64]
@@ -58,18 +60,23 @@ class ColdResult:
     """One sentence about stars; None where the data has none."""
     notes: list[str]
     """What was left out, and why."""
+    details: list[str]
+    """What qualifies the headline: tests, the placebo, people who are harmed."""
+    insight: Insight | None
+    """What the headline rests on; None where the best learned or the best simple recommender is missing."""
 
     @property
     def sentences(self) -> list[str]:
         """What the numbers say, the headline first."""
-        return [one for one in (self.headline, self.linear, self.way, self.stars) if one]
+        return [one for one in (self.headline, self.linear, self.way, self.stars, *self.details) if one]
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("dataset", "split", "users", "answer", "headline", "linear", "way", "stars", "notes")
+        names = ("dataset", "split", "users", "answer", "headline", "linear", "way", "stars", "notes", "details")
         return {
             **{name: getattr(self, name) for name in names},
             "runs": [{"run": side.run, "title": side.title} for side in self.sides],
             "ratings": [row.to_dict() for row in self.ratings],
+            "insight": None if self.insight is None else self.insight.to_dict(),
             **self.comparison.to_dict(),
         }
 
@@ -189,10 +196,18 @@ def compare_cold_runs(chosen: Sequence[Run], notes: Sequence[str] = ()) -> ColdR
     }
     learned, simple = best.get(True), best.get(False)
     named = {recipe: side for side in reversed(sides) if (recipe := recipes[side.run]) in (REFERENCE_RECIPE, PLAINEST)}
-    oracle = oracle_side(DomainPair.open(configs[0]["dataset"]), configs[0])
+    pair = DomainPair.open(configs[0]["dataset"])
+    oracle = oracle_side(pair, configs[0])
     comparison = compare([*sides, oracle] if oracle else sides, simple.run if simple else None)
     rows = rating_rows(chosen, sides)
-    answer, headline = _ranking(comparison, learned, simple)
+    found = Verdict(*_ranking(comparison, learned, simple), [])
+    rests_on = None
+    if learned and simple:
+        split = open_split(pair, configs[0]["split"]["kind"], configs[0]["split"]["seed"])
+        rests_on = insight(chosen, sides, pair, split, learned.run, simple.run)
+        labels = pair.source.label, pair.target.label
+        test, slices = rests_on.test("all"), rests_on.slices
+        found = qualified(found, learned.title, test, rests_on.placebo, slices, *labels, whom="the strangers")
     linear = named.get(REFERENCE_RECIPE)
     return ColdResult(
         dataset=configs[0]["dataset"],
@@ -203,12 +218,14 @@ def compare_cold_runs(chosen: Sequence[Run], notes: Sequence[str] = ()) -> ColdR
         ratings=rows,
         learned=learned.run if learned else None,
         simple=simple.run if simple else None,
-        answer=answer,
-        headline=headline,
+        answer=found.answer,
+        headline=found.headline,
         linear=_linear_sentence(comparison, learned) if simple and linear and simple.run != linear.run else None,
         way=_way_sentence(learned, named.get(PLAINEST), oracle),
         stars=_stars_sentence(rows, {run for run, recipe in recipes.items() if recipe == "biases"}),
         notes=notes,
+        details=found.details,
+        insight=rests_on,
     )
 
 

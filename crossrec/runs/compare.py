@@ -12,10 +12,12 @@ from crossrec.evaluation.protocol import evaluate
 from crossrec.evaluation.ratings import BASELINES
 from crossrec.evaluation.statistics import Interval, rounded
 from crossrec.evaluation.verdict import Verdict, plain_verdict, qualified, verdict
+from crossrec.runs import controls
 from crossrec.runs.demo import oracle
-from crossrec.runs.execute import train, view
+from crossrec.runs.execute import ask_controls, train
 from crossrec.runs.folder import Run, latest, matching
 from crossrec.runs.insight import Insight, insight
+from crossrec.runs.plan import view
 from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
 
@@ -101,6 +103,20 @@ def compare_runs(chosen: Sequence[Run], with_oracle: bool = True) -> Result:
     test = found.test("with_source" if about_transfer else "all")
     answer = qualified(answer, title, test, found.placebo, found.slices, *labels)
     return Result(pair.name, sides, comparison, answer, found, rating_rows(chosen, sides))
+
+
+def ask_missing(chosen: Sequence[Run], on_event: OnEvent = lambda event: None) -> None:
+    """Asks the controls of the runs that were not asked them; {"event": "note", "text"} says of which.
+
+    One that cannot be asked any more, such as where its model was deleted, is compared without, and told.
+    """
+    for run in chosen:
+        if run.finished and not controls.are_there(run):
+            on_event({"event": "note", "text": f"asking the controls of {run.name}"})
+            try:
+                ask_controls(run)
+            except CrossrecError as error:
+                on_event({"event": "note", "text": f"{run.name} is compared without its controls: {error}"})
 
 
 def oracle_side(pair: DomainPair, config: Mapping[str, Any]) -> Side | None:

@@ -11,12 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import Split
+from crossrec.data.split import Questions, Split
+from crossrec.errors import CrossrecError
 from crossrec.evaluation.controls import control, controls_of, shots, stacked
-from crossrec.evaluation.protocol import ranked
+from crossrec.evaluation.protocol import BRIEF, ranked
+from crossrec.evaluation.statistics import mean_intervals
 from crossrec.models.recommender import Recommender
+from crossrec.runs.disk import disk_errors
 from crossrec.runs.folder import Run
-from crossrec.runs.task import disk_errors
 
 CONTROLS, SHOTS, LISTS = "controls.parquet", "shots.parquet", "lists.parquet"
 
@@ -42,6 +44,29 @@ def ask(recommender: Recommender, pair: DomainPair, split: Split) -> dict[str, p
     tables = {CONTROLS: stacked(asked or {"": empty}, "control"), SHOTS: stacked(revealed or {"0": empty}, "shots")}
     tables[SHOTS]["shots"] = tables[SHOTS]["shots"].astype("int64")
     return tables
+
+
+def under(recommender: Recommender, pair: DomainPair, questions: Questions, name: str) -> dict[str, Any]:
+    """One control of a recommender, over the people of the questions who have a source history.
+
+    Returns:
+        {"users", "metrics": {metric: {"real", "value" under the control, "loss", paired}}}, each with its interval.
+
+    Raises:
+        CrossrecError: there is no such control, it cannot change anything, or nobody has a source history.
+    """
+    known = questions.take(np.flatnonzero(questions.source_end > 0))
+    shown = control(name, pair, known)
+    if name not in controls_of(recommender):
+        what = "the order of the source history" if "source" in recommender.uses else "the source history"
+        raise CrossrecError(f"A {recommender.kind} recommender does not read {what}: {name} changes nothing for it.")
+    if not len(known):
+        raise CrossrecError("Nobody who is asked has a source history: there is nothing to take away.")
+    tables = ranked(recommender, pair, known), ranked(recommender, pair, known, shown.histories)
+    real, value = (table[list(BRIEF)].to_numpy(float).T for table in tables)
+    found = iter(mean_intervals(np.concatenate([real, value, real - value])))
+    parts = {part: dict(zip(BRIEF, found, strict=False)) for part in ("real", "value", "loss")}
+    return {"users": len(known), "metrics": {m: {part: of[m] for part, of in parts.items()} for m in BRIEF}}
 
 
 def lists_of(users: Any, top: NDArray[np.int64]) -> dict[str, pd.DataFrame]:

@@ -232,6 +232,12 @@ def _cost(planned: Plan, busy: bool) -> None:
             ]
         )
         st.caption(plain(found.basis))
+        if found.memory_mb > (free := estimate.free_memory_mb()):
+            st.warning(
+                f"It takes {train_words.memory(found.memory_mb)}, and {train_words.memory(free)} are free: choose a "
+                "smaller width or batch, or close other programs.",
+                icon=":material/change_history:",
+            )
         return
     if busy:
         st.markdown(":material/hourglass_top: A few seconds of it are being trained, to measure them…")

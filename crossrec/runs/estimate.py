@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from crossrec import paths
 from crossrec.config import from_dict
 from crossrec.errors import CrossrecError
@@ -95,6 +97,11 @@ def failure(planned: Plan) -> str | None:
     if not about or "measured" in about or under_way(planned):
         return None
     return str(about.get("failed", "The measurement took more than five minutes, or too much memory."))
+
+
+def free_memory_mb() -> int:
+    """What the machine has to spare, in MiB."""
+    return int(psutil.virtual_memory().available) >> 20
 
 
 def measure(planned: Plan, sample: float = SAMPLE) -> dict[str, Any]:

@@ -292,7 +292,11 @@ def test_the_cost_is_shown_or_measured(own, monkeypatch):
         "Time": ("1 min 15 s", "at most 5 min 0 s"),
         "Memory": ("1.5 GB", ""),
     }
-    assert "As a run took." in words(at)
+    assert "As a run took." in words(at) and not at.warning
+    monkeypatch.setattr(estimate, "free_memory_mb", lambda: 1000)
+    assert [one.value for one in at.run().warning] == [
+        "It takes 1.5 GB, and 1.0 GB are free: choose a smaller width or batch, or close other programs."
+    ]
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

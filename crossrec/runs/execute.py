@@ -24,6 +24,7 @@ from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, run_stem
 from crossrec.runs.plan import Plan, open_source_model, plan, view, with_text
 from crossrec.stopping import Stop
+from crossrec.threads import every_core
 from crossrec.training.checkpoint import newest
 from crossrec.training.job import Job
 from crossrec.training.loop import Control, OnEvent
@@ -205,10 +206,11 @@ def ask_controls(run: Run) -> None:
         CrossrecError: the run or its data cannot be opened, or its folder cannot be written.
     """
     recommender, pair, split = load(run)
-    tested = evaluate(recommender, pair, split, "test")
-    tables = controls.lists_of(tested.table["user"], tested.top)
-    if run.config()["domain"] == "target":
-        tables |= controls.ask(recommender, pair, split)
+    with every_core():
+        tested = evaluate(recommender, pair, split, "test")
+        tables = controls.lists_of(tested.table["user"], tested.top)
+        if run.config()["domain"] == "target":
+            tables |= controls.ask(recommender, pair, split)
     controls.write(run.folder, tables)
 
 

@@ -2,58 +2,22 @@
 
 import streamlit as st
 
-from app.ui import cards, learning, results, run_cards, splits, state, strangers, train_form
+from app.ui import benefit, cards, learning, proof, results, run_cards, splits, state, strangers, train_form
 from app.ui.errors import plain
 from crossrec.data.folder import load_meta
-from crossrec.evaluation.protocol import SAMPLED
-from crossrec.report import charts, findings, frames
+from crossrec.report import figures
 from crossrec.runs.coldstart import is_leaky, missing
 from crossrec.runs.compare import Result
 from crossrec.runs.folder import Run
 
-WARNING = (
-    f"Compare with full ranking only: against {SAMPLED} random items a poor model looks good, because most of them are "
-    "ones that nobody would recommend."
-)
-
-
 # --- cards -----------------------------------------------------------------------------------------------------------
-
-
-def differences(found: Result, run: str, source: str) -> None:
-    left, right = st.columns(2, gap="large")
-    with left:
-        frame = frames.by_metric(found)
-        cards.chart(
-            findings.metric_sentence(frame, frames.title(found, run)),
-            charts.dots(frame, f"Difference to {found.sides[0].title}", list(frames.NAMES.values()), difference=True),
-            "cmp_metrics",
-            note="Everyone who was tested. Right of the dashed line is better than the baseline; an interval that "
-            "crosses it is no evidence.",
-        )
-    with right:
-        frame = frames.by_group(found, run, source)
-        cards.chart(
-            findings.group_sentence(frame),
-            charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
-            "cmp_groups",
-            note=f"{frames.title(found, run)} against {found.sides[0].title}. "
-            "The number beside a group is how many people were tested. Small groups have wide intervals.",
-        )
 
 
 def protocols(found: Result) -> None:
     st.subheader("How good is each recommender?", anchor=False)
-    left, right = st.columns(2, gap="large")
-    for place, protocol, words in (
-        (left, "full", findings.lead_sentence(found)),
-        (right, "sampled", findings.order_sentence(found)),
-    ):
-        with place:
-            frame = frames.means(found, protocol)
-            axis = "whole catalogue ranked" if protocol == "full" else f"against {SAMPLED} random items"
-            cards.chart(words, charts.dots(frame, f"NDCG@10, {axis}", list(frame["label"])), f"cmp_means_{protocol}")
-    st.caption(f":material/change_history: {WARNING}")
+    cards.figures(figures.protocols(found))
+    st.caption(f":material/change_history: {figures.WARNING}")
+    proof.sampled(meta["domains"]["target"]["items"])
 
 
 def known_people(chosen: list[Run]) -> Result:
@@ -62,9 +26,17 @@ def known_people(chosen: list[Run]) -> Result:
     cards.verdict(found.verdict)
     run_cards.fairness(chosen)
     cards.numbers(results.numbers(found, source))
-    differences(found, found.insight.challenger, source)
+    cards.figures(figures.differences(found))
+    evidence(found, chosen)
     protocols(found)
     return found
+
+
+def evidence(found: Result | strangers.ColdResult, chosen: list[Run]) -> None:
+    """Whom it helps, whether it is transfer, and how much."""
+    benefit.section(found, chosen)
+    proof.transfer(found, chosen)
+    proof.worth(found, chosen)
 
 
 def people_unknown(chosen: list[Run]) -> strangers.ColdResult:
@@ -75,6 +47,7 @@ def people_unknown(chosen: list[Run]) -> strangers.ColdResult:
     cards.numbers(strangers.numbers(found, source, target))
     strangers.rankings(found)
     strangers.stars_section(found)
+    evidence(found, chosen)
     return found
 
 
@@ -125,8 +98,10 @@ titles = {side.run: side.title for side in found.sides}
 told = meta["domains"]["target"]
 if leaky or (cold and told["has_rating"] and told["has_text"]):
     strangers.leak_section(strangers.found_leaks(dataset, kind, seed, leaky, finished), dataset, kind, seed)
+run_cards.shown_lists(chosen, titles, found.insight.lists if found.insight else {})
 learning.section(chosen, titles)
-run_cards.shown_lists(chosen, titles)
+proof.single("Would another training say the same?", found, chosen, "seeds")
+proof.single("How far is it to the best possible?", found, chosen, "way")
 if cold:
     strangers.all_numbers(found, f"{dataset}-{split}")
 with st.expander("Leak report of the test", icon=":material/policy:"):
@@ -137,12 +112,4 @@ if cold:
 elif len(splits.offered(tested)) == 1 and meta["counts"]["source_events"]:
     st.caption(f"How good for people whom {plain(target)} does not know? `crossrec eval-cold --dataset {dataset}`")
 cards.unfinished(others)
-st.download_button(
-    "Download the results per person",
-    lambda: frames.per_user(found).to_csv(index=False).encode(),
-    file_name=f"{dataset}-per-user.csv" if split == splits.NEXT else f"{dataset}-{split}-per-user.csv",
-    mime="text/csv",
-    key="cmp_download",
-    icon=":material/download:",
-    on_click="ignore",
-)
+proof.downloads(found, dataset if split == splits.NEXT else f"{dataset}-{split}")

@@ -1,6 +1,6 @@
 """Pieces of a page: the answer, a row of numbers, a chart with its finding, and what to do where nothing is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.ui.errors import capital, plain
 from crossrec.evaluation.verdict import Verdict
+from crossrec.report.figures import Figure
 from crossrec.runs.folder import Run
 
 TRAIN = Path(__file__).resolve().parents[2] / "pages" / "train.py"
@@ -83,6 +84,19 @@ def chart(finding: str, drawn: Any, key: str, note: str | None = None) -> None:
     st.altair_chart(drawn, width="stretch", key=key, alt=finding)
     if note:
         st.caption(plain(note))
+
+
+def figures(drawn: Iterable[Figure | None]) -> None:
+    """Figures two beside each other; what is not there leaves no gap."""
+    there = [one for one in drawn if one is not None]
+    for at in range(0, len(there), 2):
+        for place, one in zip(st.columns(2, gap="large"), there[at : at + 2], strict=False):
+            with place:
+                figure(one)
+
+
+def figure(one: Figure) -> None:
+    chart(one.finding, one.chart, f"cmp_{one.key}", one.note)
 
 
 def absent(title: str, sentence: str) -> None:

@@ -61,9 +61,13 @@ def choose_cold(dataset: str, kind: str, seed: int, finished: Sequence[Run]) -> 
     return [known[name] for name in names]
 
 
-def shown_lists(chosen: list[Run], titles: dict[str, str]) -> None:
+def shown_lists(chosen: list[Run], titles: dict[str, str], beyond: dict[str, dict[str, float | None]]) -> None:
+    """Beyond accuracy: what the lists look like; beyond: novelty and diversity by run, where the lists were kept."""
     st.subheader("What do they recommend?", anchor=False)
     frame = frames.lists(chosen, titles)
+    for place, (name, key) in enumerate((("Novelty", "novelty"), ("Diversity", "diversity")), start=2):
+        if beyond:
+            frame.insert(place, name, [beyond.get(run.name, {}).get(key) for run in chosen])
     widest = frame.loc[frame["Catalogue shown"].idxmax()]
     st.markdown(
         f"**{plain(widest['Recommender'])} shows the most of the catalogue: {percent(widest['Catalogue shown'])} of "
@@ -83,6 +87,12 @@ def shown_lists(chosen: list[Run], titles: dict[str, str]) -> None:
                 min_value=0,
                 max_value=1,
                 help="Share of the items in at least one person's first ten.",
+            ),
+            "Novelty": column.NumberColumn(
+                format="%.2f bits", help="How rare what is shown is: one more bit is half as popular."
+            ),
+            "Diversity": column.NumberColumn(
+                format="%.3f", help="How unlike the items of one list are, by their texts: 0 is alike, 1 unrelated."
             ),
             "Takers of what is shown": column.NumberColumn(
                 format="%.1f", help="Mean number of training events of a recommended item."

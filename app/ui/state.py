@@ -1,6 +1,7 @@
 """Cached loaders, keyed by what is on disk, and the choice of a dataset that every page shares."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from crossrec.data.folder import list_datasets
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import open_split, read_leak_report
 from crossrec.runs.compare import Result, compare_runs
+from crossrec.runs.controls import CONTROLS, LISTS, SHOTS
 from crossrec.runs.folder import Run, list_runs, open_run
 
 Key = tuple[str, int]
@@ -117,20 +119,26 @@ def leak_report(name: str, split: str = "next-item-0") -> dict[str, Any] | None:
     return found
 
 
+def asked(chosen: Sequence[Run]) -> tuple[object, ...]:
+    """What a comparison of runs is made of: their results and controls, the dataset, and which others are finished."""
+    files = ("per_user.parquet", "metrics.json", LISTS, SHOTS, CONTROLS)
+    dataset = chosen[0].config()["dataset"]
+    own = tuple((run.name, *(_mtime(run.folder / name) for name in files)) for run in chosen)
+    # Of other seeds a comparison knows by their runs.
+    return own, version(dataset), tuple(run.name for run in list_runs(dataset, finished=True))
+
+
 def result(chosen: Sequence[Run]) -> Result:
     """The comparison of runs; made once for what is on disk."""
-    names = tuple(run.name for run in chosen)
-    files = tuple(_mtime(run) for run in chosen)
-    return _result(names, files, version(chosen[0].config()["dataset"]))
+    return _result(tuple(run.name for run in chosen), asked(chosen))
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing the runs, person by person")
-def _result(names: tuple[str, ...], files: tuple[int, ...], version: Key) -> Result:
+def _result(names: tuple[str, ...], made_of: tuple[object, ...]) -> Result:
     return compare_runs([open_run(name) for name in names])
 
 
-def _mtime(run: Run) -> int:
-    file = run.folder / "per_user.parquet"
+def _mtime(file: Path) -> int:
     return file.stat().st_mtime_ns if file.exists() else 0
 
 

@@ -9,9 +9,8 @@ from app.ui import cards, state
 from app.ui.cards import Number
 from app.ui.errors import plain
 from crossrec.evaluation.ratings import METRICS as STARS
-from crossrec.report import charts, cold, findings, frames
-from crossrec.runs.coldstart import REFERENCE_RECIPE, ColdResult, compare_cold_runs
-from crossrec.runs.compare import ORACLE
+from crossrec.report import charts, cold, figures, frames
+from crossrec.runs.coldstart import ColdResult, compare_cold_runs
 from crossrec.runs.folder import Run, open_run
 from crossrec.runs.leaks import Leak, leak_commands, leaks
 
@@ -28,12 +27,12 @@ WHY = (
 
 def result(chosen: Sequence[Run]) -> ColdResult:
     """The comparison of finished runs; made once for what is on disk."""
-    return _result(_files(chosen), state.version(chosen[0].config()["dataset"]))
+    return _result(tuple(run.name for run in chosen), state.asked(chosen))
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing the runs, person by person")
-def _result(runs: tuple[state.Key, ...], _version: state.Key) -> ColdResult:
-    return compare_cold_runs([open_run(name) for name, _ in runs])
+def _result(names: tuple[str, ...], made_of: tuple[object, ...]) -> ColdResult:
+    return compare_cold_runs([open_run(name) for name in names])
 
 
 def found_leaks(dataset: str, kind: str, seed: int, leaky: Sequence[Run], finished: Sequence[Run]) -> list[Leak]:
@@ -99,40 +98,19 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
 
 def rankings(found: ColdResult) -> None:
     st.subheader("How good is each recommender?", anchor=False)
-    left, right = st.columns(2, gap="large")
-    with left:
-        frame = frames.means(found)
-        note = f"Means over the {found.users:,} strangers, with 95 % intervals; the whole catalogue is ranked."
-        if ORACLE in set(frame["recipe"]):
-            note += " The oracle knows each person's true taste, which no source history tells in full."
-        drawn = charts.dots(frame, "NDCG@10", list(frame["label"]))
-        cards.chart(findings.lead_sentence(found), drawn, "cmp_cold_means", note)
-    with right:
-        frame, first = cold.differences(found), found.sides[0].title
-        note = f"Against {first}, paired over people. Right of the dashed line is better; an interval that crosses it "
-        note += "is no evidence."
-        if frames.recipes(found)[found.sides[0].run] == REFERENCE_RECIPE:
-            note += " The linear map is what a learned model has to beat."
-        drawn = charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True)
-        cards.chart(cold.difference_sentence(frame, first), drawn, "cmp_cold_gaps", note)
+    cards.figures(figures.rankings(found))
 
 
 def stars_section(found: ColdResult) -> None:
     """Errors and AUCs beside the plain predictors, where the data has stars."""
-    told = {metric: frame for metric in STARS if len(frame := cold.stars(found, metric))}
-    if not told:
+    drawn = list(figures.stars(found))
+    if not drawn:
         return
     st.subheader("Who tells how many stars they will give?", anchor=False)
     st.caption(
         "Each interval is that of one recommender alone; the words go by the paired differences, which are finer."
     )
-    for pair in (("rmse", "mae"), ("auc", "auc_user")):
-        for place, metric in zip(st.columns(2, gap="large"), pair, strict=True):
-            if metric in told:
-                frame, chance = told[metric], cold.CHANCE if metric.startswith("auc") else None
-                drawn = charts.dots(frame, STARS[metric], list(frame["label"]), zero=False, mark=chance)
-                with place:
-                    cards.chart(cold.stars_sentence(found, metric), drawn, f"cmp_stars_{metric}", cold.HELP[metric])
+    cards.figures(drawn)
 
 
 def all_numbers(found: ColdResult, name: str) -> None:

@@ -38,7 +38,8 @@ def dots(
     mark = 0.0 if difference else mark
     titles = frame.drop_duplicates("title").set_index("title")["recipe"]
     many = len(titles) > 1 and bool((frame.groupby("label")["title"].count() > 1).any())
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=320) if many else None
+    columns = 1 if "hollow" in frame else 2  # its labels leave less room
+    legend = alt.Legend(title=None, orient="bottom", columns=columns, labelLimit=320) if many else None
     colours = [theme.recipe_colour(recipe) for recipe in titles]
     shapes = [theme.recipe_shape(recipe) for recipe in titles]
     side = alt.Axis(labelLimit=200, labelFlush=False, ticks=False, domain=False)

@@ -10,6 +10,11 @@ from crossrec.runs.coldstart import REFERENCE_RECIPE, ColdResult
 from crossrec.runs.compare import ORACLE, Result
 from crossrec.runs.folder import Run
 
+WARNING = (
+    f"Compare with full ranking only: against {SAMPLED} random items a poor model looks good, because most of them are "
+    "ones that nobody would recommend."
+)
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -85,8 +90,8 @@ def benefit(result: Result | ColdResult) -> Iterator[Figure]:
                 f"benefit_{kind}",
                 findings.benefit_sentence(found, kind, *labels),
                 proof_charts.benefit(frame, "Difference in NDCG@10", recipe),
-                f"{words}; beside each slice, how many people it has. {versus}. Slices with fewer than {FEW} people "
-                "are hollow and not judged; the others are, with Holm's correction.",
+                f"{words}; beside each slice, how many people it has. {versus}. With fewer than {FEW} people a slice "
+                "is hollow and not judged.",
             )
 
 

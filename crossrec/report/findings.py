@@ -128,7 +128,8 @@ TOLD = {
 
 def control_sentence(row: ControlRow, baseline: str, source: str) -> str:
     """What one control of one recommender says."""
-    now = f"{row.kept.value.mean:.4f}, {signed(row.kept.loss)}"
+    lost = row.kept.loss
+    now = f"{row.kept.value.mean:.4f}, which is {-lost.mean:+.4f}, 95 % interval {-lost.high:+.4f} to {-lost.low:+.4f}"
     words = TOLD[row.control][0 if row.kept.loss.positive else 1]
     sentence = words.format(source=source, who=row.title, falls=f"falls to {now}", now=now)
     if row.kept.loss.negative:

@@ -25,7 +25,7 @@ NDCG = (
     "NDCG@10: how high the hidden item stands among the first ten. 1 in first place, 0.63 in second, 0.29 in tenth, 0 "
     "below. The mean over people, with the whole catalogue ranked."
 )
-GAIN, HARM, UNCLEAR, TOO_FEW = "Clear gain", "Clear harm", "Not clear", f"Fewer than {FEW} people: not judged"
+GAIN, HARM, UNCLEAR, TOO_FEW = "Clear gain", "Clear harm", "Not clear", f"Fewer than {FEW} people"
 NAMES_OF_CONTROLS = {
     "placebo": "Somebody else's history",
     "shuffled-order": "Own history, shuffled",
@@ -173,6 +173,26 @@ def benefit(found: Insight, kind: str) -> pd.DataFrame:
             about = {"label": label, "said": said, "users": one.users, "before": one.before, "after": one.after}
             rows.append(about | asdict(one.difference.value))
     return pd.DataFrame(rows, columns=["label", "said", "users", "before", "after", *INTERVAL])
+
+
+def slices(found: Insight) -> pd.DataFrame:
+    """Every slice of every kind as a row of numbers, under names for people."""
+    rows = [
+        {
+            "By": {"target": "target events", "source": "source events", "popularity": "hidden item"}[one.kind],
+            "Slice": POPULARITY.get(one.label, one.label),
+            "People": one.users,
+            "Difference": one.difference.value.mean,
+            "From": one.difference.value.low,
+            "To": one.difference.value.high,
+            "p": one.difference.p_holm,
+            "Said of it": said_of(one),
+            "Before": one.before,
+            "After": one.after,
+        }
+        for one in found.slices
+    ]
+    return pd.DataFrame(rows)
 
 
 def control(result: Result | ColdResult) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from crossrec.report.figures import Figure
 from crossrec.report.tables import Table
 from crossrec.runs.coldstart import ColdResult
 from crossrec.runs.compare import ORACLE, Result
+from crossrec.runs.disk import disk_errors
 from crossrec.runs.folder import Run, open_run
-from crossrec.runs.task import disk_errors
 
 WIDTH = 440
 """Width in px of a chart's plot."""
@@ -141,7 +141,7 @@ def _sections(result: Result | ColdResult, runs: Sequence[Run], labels: tuple[st
         yield "How far do people move?", _figures([figures.moves(result)])
     if isinstance(result, Result):
         means = _table(tables.means(result))
-        yield "How good is each recommender?", _figures(figures.protocols(result)), _p(SAMPLED_WARNING), means
+        yield "How good is each recommender?", _figures(figures.protocols(result)), _p(figures.WARNING), means
     if found is not None:
         yield "Beyond accuracy", _table(tables.lists(result)), _p(LISTS)
     yield "How it learned", _figures(figures.learned(runs, titles))
@@ -154,10 +154,6 @@ def _sections(result: Result | ColdResult, runs: Sequence[Run], labels: tuple[st
     yield "Versions and dates", _table(_versions(runs)), _p(f"Data: {_data(result.dataset)}")
 
 
-SAMPLED_WARNING = (
-    "Compare with full ranking only: against 99 random items a poor model looks good, because most of them are ones "
-    "that nobody would recommend."
-)
 LISTS = (
     "Coverage: the share of the catalogue that is in anybody's first ten. Novelty: how rare what is shown is, in bits; "
     "one more bit is half as popular. Diversity: how unlike the items of one list are, by their texts; 0 is alike."

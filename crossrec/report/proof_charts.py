@@ -86,9 +86,10 @@ def shots(frame: pd.DataFrame, x: str) -> Drawn:
         color=alt.Color("title:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
     )
     value = alt.Y("mean:Q", title="NDCG@10", axis=alt.Axis(tickCount=5))
-    line = base.mark_line(strokeWidth=2.2).encode(
-        y=value, strokeDash=alt.StrokeDash("title:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
-    )
+    line = base.mark_line(strokeWidth=2.2).encode(y=value)
+    if len(set(colours)) < len(colours):
+        dash = alt.StrokeDash("title:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
+        line = line.encode(strokeDash=dash)
     interval = base.mark_rule(strokeWidth=2, opacity=0.6).encode(y="low:Q", y2="high:Q")
     dot = base.mark_point(filled=True, size=80, opacity=1).encode(
         y=value,
@@ -106,7 +107,7 @@ def shots(frame: pd.DataFrame, x: str) -> Drawn:
             alt.Tooltip("users:Q", title="People", format=","),
         ],
     )
-    return alt.layer(line, interval, dot).properties(height=TALL + 40)
+    return alt.layer(line, interval, dot).properties(height=TALL + 120)
 
 
 def moves(frame: pd.DataFrame) -> Drawn:
@@ -131,7 +132,7 @@ def moves(frame: pd.DataFrame) -> Drawn:
                 alt.Tooltip("share:Q", title="Share", format=".1%"),
             ],
         )
-        .properties(height=TALL)
+        .properties(height=TALL + 80)
     )
 
 

@@ -146,9 +146,15 @@ def insight(
 
 
 def who(found: Insight, before: Side, after: Side, pair: DomainPair, split: Split, kind: str, label: str) -> Any:
-    """The users of one slice as a table: user id, events, both ranks and the difference; the most harmed first."""
+    """The users of one slice as a table: user id, events, both ranks and the difference; the most harmed first.
+
+    The kind "all" has everybody, whatever the label.
+    """
     first, second = (side.table.sort_values("user").reset_index(drop=True) for side in (before, after))
-    rows = members(first, _popularity(pair, split, first["user"].to_numpy()))[kind][label]
+    if kind == "all":
+        rows = np.arange(len(first))
+    else:
+        rows = members(first, _popularity(pair, split, first["user"].to_numpy()))[kind][label]
     ids = pair.users()["user_id"].to_numpy()
     users = first["user"].to_numpy()[rows]
     table = first.loc[rows, ["n_source", "n_target", "rank", HEADLINE]].rename(columns={HEADLINE: "before"})

@@ -176,7 +176,7 @@ def test_compare_lists_only_runs_of_the_target_and_the_split(home):
     names = {"demo-popularity", "demo-linear-map", "demo-target-sasrec", "demo-transfer-sasrec"}  # of this split
     assert set(at.selectbox(key="cmp_baseline").options) == names
     assert at.multiselect(key="cmp_runs").value[0] == "demo-transfer-sasrec"
-    assert charts(at) == 6
+    assert charts(at) == 14  # differences 2, slices 3, controls, shots, moves, means 2, the sample, curves 2, the way
 
 
 def test_compare_gives_commands_and_the_leak_report(home):

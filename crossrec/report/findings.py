@@ -87,14 +87,16 @@ def benefit_sentence(found: Insight, kind: str, source: str, target: str) -> str
         return f"No slice {by} clearly gains or loses"
     if len(up) == len(judged) > 1:
         return f"Every slice {by} that can be judged clearly gains"
-    parts = [(what, of) for what, of in (("Clear gains for", up), ("Clear harm for", down)) if of]
-    return "; ".join(f"{what} {_whom(kind, [one.label for one in of], source, target)}" for what, of in parts)
+    parts = [(what, of) for what, of in (("clear gains for", up), ("clear harm for", down)) if of]
+    said = "; ".join(f"{what} {_whom(kind, [one.label for one in of], source, target)}" for what, of in parts)
+    return capital(said)
 
 
 def _whom(kind: str, labels: Sequence[str], source: str, target: str) -> str:
     if kind == "popularity":
         return f"people whose hidden item is among {listed(labels)}"
-    return f"people with {listed(labels)} {source if kind == 'source' else target} events"
+    events = "event" if labels == ["1"] else "events"
+    return f"people with {listed(labels)} {source if kind == 'source' else target} {events}"
 
 
 def harm_sentences(found: Insight, source: str, target: str) -> list[str]:

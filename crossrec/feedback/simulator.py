@@ -32,7 +32,7 @@ class Habits:
     good: float = 0.5
     """Probability to click on an item that they look at and that is as good as their best hundredth."""
     typical: float = 0.02
-    """The same for the median item. A random item has about 0.05, as some are far above the median."""
+    """The same for the median item. A random one has about 0.06, as some are far above the median."""
     examination: float = 0.5
     """They look at position t with probability t^-examination (position-based model, Joachims et al. 2017)."""
     item_fatigue: float = 0.3

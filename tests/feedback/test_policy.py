@@ -42,8 +42,9 @@ def test_candidates_are_the_best_and_others_at_random() -> None:
     assert len(set(found.tolist())) == 4
     assert set(found[2:].tolist()) <= {2, 5, 6, 7}
     assert found.tolist() == candidates(scores, 2, 2, np.random.default_rng(0)).tolist()
-    draws = {tuple(candidates(scores, 2, 2, np.random.default_rng(seed))[2:].tolist()) for seed in range(20)}
+    draws = {tuple(candidates(scores, 2, 2, np.random.default_rng(seed)).tolist()) for seed in range(20)}
     assert len(draws) > 3
+    assert all(len(set(draw)) == 4 for draw in draws)
     assert sorted(candidates(scores, 9, 9, np.random.default_rng(0)).tolist()) == [1, 2, 3, 5, 6, 7]
     with pytest.raises(CrossrecError, match="has them all"):
         candidates(np.full(4, -np.inf), 2, 2, np.random.default_rng(0))

@@ -172,6 +172,7 @@ def test_learning_raises_the_reward() -> None:
     assert share == pytest.approx(found.rewards["learned"].mean() / found.rewards["frozen"].mean() - 1)
     late, _ = found.gain("learned", "frozen", "late_reward")
     assert late.low > 0
+    assert found.measures["learned"]["late_reward"] == pytest.approx(found.rewards["learned"][:, -30:].mean(axis=1))
     curve = found.curve("learned", 30)
     assert len(curve) == 5
     assert curve[0].mean == pytest.approx(found.rewards["learned"][:, :30].mean())
@@ -220,6 +221,10 @@ def test_the_demo_of_a_dataset(tiny: Path) -> None:
     assert all(len(curve) == 30 for curve in found.curves.values())
     assert found.measures["oracle"]["reward"].mean > found.measures["random"]["reward"].mean
     assert found.measures["greedy"]["items"].mean == 3
+    # What is frozen keeps its entropy, and what learns does not.
+    entropy = {name: own["entropy"].mean - own["late_entropy"].mean for name, own in found.measures.items()}
+    assert entropy["frozen"] == pytest.approx(0, abs=1e-12)
+    assert abs(entropy["learned"]) > 0.01
     assert found.gain.mean == pytest.approx(
         found.measures["learned"]["reward"].mean - found.measures["frozen"]["reward"].mean
     )
@@ -249,6 +254,8 @@ def test_the_head_learns_features_or_else_each_item(tiny: Path) -> None:
     user, rng = int(np.flatnonzero(starts.opened.pair.overlap)[0]), np.random.default_rng(0)
     policy = starts.softmax(user, rng, PolicyConfig())
     assert (len(policy.weights), len(policy.bias)) == (4, 0)
+    # Scores have deviation 1 over what may be shown, which are all candidates here, and temperature .5.
+    assert policy.start.std() == pytest.approx(2)
     starts.features = None
     policy = starts.softmax(user, rng, PolicyConfig())
     assert (len(policy.weights), len(policy.bias)) == (0, len(policy.items))

@@ -37,8 +37,8 @@ class PolicyConfig:
     epsilon: float = 0.1
     """Share of the uniform distribution in the mixture: no candidate's probability falls below epsilon / N."""
     lr: float = 4.0
-    """Learning rate of the head; plain gradient descent. Large, as a session is short: chosen for clicks of 0.3 and features
-    of length 1."""
+    """Learning rate of the head; plain gradient descent. Large, as a session is short: chosen for clicks of 0.3 and
+    features of length 1."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     kl: float = 0.01

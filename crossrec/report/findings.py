@@ -183,6 +183,10 @@ class Worth:
         reached = next((k for k, gap in self.gaps.items() if gap.mean <= 0), None)
         if reached is None and self.gaps[most].positive:
             many, as_good = f"more than {most} {target} events", f"better than {self.baseline} with {most}"
+        elif reached is not None and self.gaps[reached].negative:
+            before = max(k for k in self.gaps if k < reached)
+            many = f"{before} to {reached} {target} events" if before else f"less than {reached} {target} event"
+            as_good = f"behind {self.baseline} with {reached}"
         else:
             at = reached or most
             many, as_good = f"about {at} {target} event{'s' if at > 1 else ''}", f"level with {self.baseline} with {at}"

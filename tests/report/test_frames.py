@@ -123,13 +123,17 @@ def worth(*gaps: tuple[float, float, float], flat: bool = False, reads: bool = T
 
 
 def test_transfer_is_worth_events_only_where_the_data_say_so() -> None:
-    ahead, level, behind = (0.2, 0.1, 0.3), (0.01, -0.1, 0.1), (-0.1, -0.2, 0.0)
+    ahead, level, behind, below = (0.2, 0.1, 0.3), (0.01, -0.1, 0.1), (-0.1, -0.2, -0.05), (-0.01, -0.1, 0.1)
     assert worth(level, behind) == "With no Sound event revealed Transfer is not shown to rank better than Base"
-    assert worth(ahead, ahead, level, behind).startswith("Transfer is worth about 3 Sound events: with no Sound")
-    assert worth(ahead, behind).startswith("Transfer is worth about 1 Sound event: ")
+    assert worth(ahead, ahead, level, below).startswith("Transfer is worth about 3 Sound events: with no Sound")
+    assert worth(ahead, ahead, level, behind).startswith("Transfer is worth 2 to 3 Sound events: with no Sound")
+    assert worth(ahead, below).startswith("Transfer is worth about 1 Sound event: ")
+    assert worth(ahead, behind).startswith("Transfer is worth less than 1 Sound event: with no Sound event revealed")
+    assert worth(ahead, behind).endswith("Transfer is behind Base with 1")
+    assert worth(ahead, ahead, behind).startswith("Transfer is worth 1 to 2 Sound events: ")
     assert worth(ahead, ahead, ahead).startswith("Transfer is worth more than 2 Sound events: ")
     assert worth(ahead, ahead, level).startswith("Transfer is worth about 2 Sound events or more: ")
-    assert worth(ahead, behind, reads=False) == "With no Sound event revealed Transfer is level with Base with 1"
+    assert worth(ahead, below, reads=False) == "With no Sound event revealed Transfer is level with Base with 1"
     assert worth(ahead, ahead, flat=True).endswith("ranks better than Base, which no revealed event changes")
 
 

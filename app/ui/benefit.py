@@ -125,8 +125,8 @@ def _table(rows: pd.DataFrame, place: str, labels: tuple[str, str], found: Found
         alt=f"The people who are {place} the most, with their ranks before and after",
         column_config={
             "user": column.TextColumn("Person", pinned=True),
-            "n_source": column.NumberColumn(f"{labels[0]} events", format="localized"),
-            "n_target": column.NumberColumn(f"{labels[1]} events", format="localized"),
+            "n_source": column.NumberColumn(capital(f"{labels[0]} events"), format="localized"),
+            "n_target": column.NumberColumn(capital(f"{labels[1]} events"), format="localized"),
             "rank": column.NumberColumn("Rank before", format="localized", help=f"Of the hidden item, with {before}."),
             "rank_after": column.NumberColumn("Rank after", format="localized", help=f"The same, with {after}."),
             "change": column.NumberColumn("NDCG@10", format="%+.3f", help="After less before."),

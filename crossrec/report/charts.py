@@ -49,10 +49,10 @@ def dots(
     }
     if many:
         encoded["yOffset"] = alt.YOffset("title:N", sort=list(titles.index))
-    axis = alt.Axis(format="+.2f" if difference else ".2f", tickCount=5, labelFlush=True)
     shown = [*frame[["mean", "low", "high"]].to_numpy(float).ravel(), *([0.0] if zero else [])]
     shown += [] if mark is None else [mark]
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
+    axis = alt.Axis(format=decimals(high - low, difference), tickCount=5, labelFlush=True)
     room = (high - low) * 0.04
     scale = alt.Scale(domain=[low if zero and low == 0 else low - room, high + room], nice=False, zero=zero)
     number = "+.4f" if difference else ".4f"
@@ -86,6 +86,12 @@ def dots(
         layers.insert(0, rule)
     per_row = max(ROW, 22 * (len(titles) if many else 1) + 10)
     return alt.layer(*layers).properties(height=per_row * len(rows) + (110 if many else 60))
+
+
+def decimals(span: float, sign: bool = False) -> str:
+    """The format of an axis that spans so much: as many decimals as tell its ticks apart."""
+    places = 2 if span >= 0.06 else 3 if span >= 0.006 else 4
+    return f"{'+' if sign else ''}.{places}f"
 
 
 def overlap(frame: pd.DataFrame) -> Drawn:

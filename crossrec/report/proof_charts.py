@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from crossrec.report import theme
-from crossrec.report.charts import ROW, TALL, Drawn
+from crossrec.report.charts import ROW, TALL, Drawn, decimals
 from crossrec.report.frames import GAIN, HARM, TOO_FEW, UNCLEAR, chance_in_sample
 
 SAID = {GAIN: "triangle-up", UNCLEAR: "circle", HARM: "triangle-down", TOO_FEW: "circle"}
@@ -34,7 +34,9 @@ def benefit(frame: pd.DataFrame, x: str, recipe: str) -> Drawn:
         ),
         color=alt.value(colour),
     )
-    axis = alt.Axis(format="+.2f", tickCount=5, labelFlush=True)
+    shown = [*frame[["mean", "low", "high"]].to_numpy(float).ravel(), 0.0]
+    span = float(np.nanmax(shown) - np.nanmin(shown))
+    axis = alt.Axis(format=decimals(span, sign=True), tickCount=4, labelFlush=True)
     interval = base.mark_rule(strokeWidth=2.5).encode(
         x=alt.X("low:Q", title=x, axis=axis),
         x2="high:Q",

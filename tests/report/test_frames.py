@@ -11,7 +11,7 @@ import pytest
 from crossrec.evaluation.benefit import FEW, Slice
 from crossrec.evaluation.statistics import Interval, Paired, Spread
 from crossrec.evaluation.verdict import Kept
-from crossrec.report import cold, figures, findings, frames, proof_charts, tables
+from crossrec.report import charts, cold, figures, findings, frames, proof_charts, tables
 from crossrec.runs import controls
 from crossrec.runs.compare import Result, compare_runs
 from crossrec.runs.folder import open_run
@@ -262,6 +262,11 @@ def test_one_recommender_under_several_colours_and_dashes(result: Result) -> Non
 
     assert "strokeDash" not in layer(frame)
     assert len(set(map(tuple, layer(twice)["strokeDash"]["scale"]["range"]))) >= 2
+
+
+def test_an_axis_has_the_decimals_that_tell_its_ticks_apart() -> None:
+    assert [charts.decimals(span) for span in (1.0, 0.06, 0.02, 0.002)] == [".2f", ".2f", ".3f", ".4f"]
+    assert charts.decimals(0.02, sign=True) == "+.3f"
 
 
 def test_differences_of_strangers_have_no_oracle() -> None:

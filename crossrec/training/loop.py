@@ -194,8 +194,8 @@ class _Training:
         self.before = 0.0
         """Seconds of earlier parts of this training."""
         self.started = self.kept = self.told = time.monotonic()
-        self.told_at = 0
-        """The step of the last event."""
+        self.since = (0, 0.0)
+        """Steps since the last event, and the seconds that they took."""
         self.keeping = 0.0
         """Seconds that the last checkpoint took."""
 
@@ -217,7 +217,6 @@ class _Training:
 
     def _train_epoch(self) -> None:
         self.objective.train()
-        self.told_at = self.step
         last = time.monotonic()
         for batch in self.batches.epoch(self.epoch, self.step):
             parts = self.objective(batch)
@@ -231,7 +230,8 @@ class _Training:
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
             self.step += 1
             now = time.monotonic()
-            self.trained, last = self.trained + now - last, now
+            self.trained += now - last
+            self.since = (self.since[0] + 1, self.since[1] + now - last)
             if now - self.told > TELL:
                 self._tell_step(parts["loss"], now)
             if self._sampled():
@@ -298,8 +298,8 @@ class _Training:
     def _tell_step(self, loss: Tensor, now: float) -> None:
         spent, config = self._seconds(), self.config
         done = self.epoch - 1 + self.step / self.steps
-        rate = (self.step - self.told_at) * config.batch_size / (now - self.told)
-        self.told, self.told_at = now, self.step
+        rate = self.since[0] * config.batch_size / max(self.since[1], 1e-9)
+        self.told, self.since = now, (0, 0.0)
         self.control.on_event(
             {
                 "event": "step",

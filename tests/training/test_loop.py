@@ -126,6 +126,30 @@ def test_events() -> None:
     assert epochs[0]["seconds"] <= epochs[-1]["seconds"]
 
 
+def test_the_speed_is_that_of_the_steps_whatever_lies_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that a step moves by 0.4 s and a validation by 100 s: 2 windows a step are 5 a second."""
+    clock = [0.0]
+
+    def tick(seconds: float, value: Any) -> Any:
+        clock[0] += seconds
+        return value
+
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("crossrec.training.loop.time.monotonic", lambda: clock[0])
+    fit(
+        Counter(),
+        Given(lambda epoch: [1.0] * 4),
+        lambda net, batch: tick(0.4, {"loss": net.weight.sum() * batch}),
+        lambda: tick(100.0, {"score": 0.5}),
+        "score",
+        LoopConfig(epochs=3, batch_size=2),
+        Control(events.append),
+    )
+    rates = [event["rate"] for event in events]
+    assert [event["event"] for event in events].count("step") >= 3
+    assert rates == [pytest.approx(5.0, abs=0.1)] * len(rates)
+
+
 def test_fitted_keeps_the_epochs() -> None:
     events: list[dict[str, Any]] = []
     _, fitted = run([0.1, 0.3], events)

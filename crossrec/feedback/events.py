@@ -298,51 +298,46 @@ def _event(cells: Cells, rewards: Mapping[str, float]) -> dict[str, Any] | None:
             raise _BadRowError(f"the action {action[:40]!r} has no reward", action[:40])
         reward = rewards[action]
     numbers = {role: _number(cells, role) for role in ("propensity", "target", "position")}
-    for role, good, expected in (
-        ("propensity", lambda p: 0 < p <= 1, "above 0 and at most 1"),
-        ("target", lambda p: 0 <= p <= 1, "from 0 to 1"),
-        ("position", lambda p: p >= 0 and p == int(p), "a whole number from 0 up"),
-    ):
-        if not (math.isnan(numbers[role]) or good(numbers[role])):
-            raise _BadRowError(f"the {role} {numbers[role]:g} is not {expected}")
+    # Written so that NaN, which is unknown, passes.
+    if numbers["propensity"] <= 0 or numbers["propensity"] > 1:
+        raise _BadRowError(f"the propensity {numbers['propensity']:g} is not above 0 and at most 1")
+    if numbers["target"] < 0 or numbers["target"] > 1:
+        raise _BadRowError(f"the target probability {numbers['target']:g} is not from 0 to 1")
+    if numbers["position"] < 0 or numbers["position"] % 1 > 0:
+        raise _BadRowError(f"the position {numbers['position']:g} is not a whole number from 0 up")
     return numbers | {"session": session, "item": item, "action": action, "reward": reward, "time": _time(cells)}
 
 
 def _text(cells: Cells, role: str) -> str | None:
     text = str(cells.get(role, "")).strip()
-    return None if text.lower() in _ABSENT else text
+    return None if len(text) < 5 and text.lower() in _ABSENT else text
 
 
 def _number(cells: Cells, role: str) -> float:
-    text = _text(cells, role)
-    if text is None:
-        return math.nan
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise _BadRowError(f"the {role} {text[:40]!r} is not a number")
+        value = float(cells[role])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        value = math.nan if _text(cells, role) is None else math.inf
+    if math.isinf(value):
+        raise _BadRowError(f"the {role} {str(cells[role])[:40]!r} is not a number")
     return value
 
 
 def _time(cells: Cells) -> float:
     """Milliseconds since 1970; a number below 1e11 is in seconds, as in the review files."""
-    text = _text(cells, "time")
-    if text is None:
-        return math.nan
     try:
-        value = float(text)
+        value = _number(cells, "time")
         value = value * 1000 if abs(value) < 1e11 else value
-    except ValueError:
+    except _BadRowError:
         try:
-            moment = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(str(cells["time"]).strip())
             value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
         except ValueError:
-            value = math.nan
-    if not abs(value) < 1e14:
-        raise _BadRowError(f"the time {text[:40]!r} is neither seconds nor milliseconds since 1970 nor an ISO date")
-    return float(round(value))
+            value = math.inf
+    if abs(value) > 1e14:
+        told = f"the time {str(cells['time'])[:40]!r}"
+        raise _BadRowError(f"{told} is neither seconds nor milliseconds since 1970 nor an ISO date")
+    return value if math.isnan(value) else float(round(value))
 
 
 def _too_large(path: Path) -> CrossrecError:

@@ -12,6 +12,7 @@ import typer.core
 
 from crossrec import __version__, paths, processes
 from crossrec.cli_data import Category, Dataset, Json, MaxItems, data, dataset_name, print_json
+from crossrec.cli_feedback import rl_demo
 from crossrec.cli_recommend import export, recommend
 from crossrec.cli_runs import runs
 from crossrec.cli_text import encode
@@ -239,3 +240,4 @@ def evaluate(
 
 app.command()(recommend)
 app.command()(export)
+app.command("rl-demo")(rl_demo)

@@ -81,6 +81,9 @@ class Reporter:
             note = f"{event['done']:,} of {event['total']:,} texts, {speed:,.0f} a second{left}"
             self.bar("encoding", event["done"], event["total"], note)
 
+    def _play(self, event: dict[str, Any]) -> None:
+        self.bar("playing", event["step"], event["steps"], f"person {event['step']} of {event['steps']}")
+
     def _demo(self, event: dict[str, Any]) -> None:
         self.line(f"[{event['step']}/{event['steps']}] {event['doing']}")
 

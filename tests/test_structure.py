@@ -19,6 +19,7 @@ DOORS = {
     "api_docs",
     "cli",
     "cli_data",
+    "cli_feedback",
     "cli_recommend",
     "cli_runs",
     "cli_text",

@@ -22,6 +22,8 @@ from crossrec.runs.locks import locked
 pytestmark = pytest.mark.browser
 
 NAME = "from-the-page"
+SLACK = 3
+"""What a busy machine may take beyond what is usual."""
 SETTINGS = {"Epochs, at most": 4000, "Patience": 4000, "Batch size": 4, "Width": 32}
 """Long enough to be stopped, killed and looked at from two sides however slow the machine is."""
 
@@ -77,7 +79,7 @@ def server(built, tmp_path_factory):
 
 def until(what, seconds: float):
     """Waits until something is so, and returns it."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + SLACK * seconds
     while not (found := what()):
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.1)
@@ -94,7 +96,7 @@ def epoch(page) -> int:
     return int(found[1]) if found else 0
 
 
-def wait_for(page, words: str, seconds: float = 30) -> None:
+def wait_for(page, words: str, seconds: float = 30 * SLACK) -> None:
     page.get_by_text(words).locator("visible=true").first.wait_for(timeout=1000 * seconds)
 
 
@@ -173,7 +175,7 @@ def test_a_training_from_the_page_to_its_results(server, browser, monkeypatch): 
     until(lambda: epoch(page) > before["epoch"], 30)
     assert status(home)["pid"] == before["pid"] and status(home)["started"] == before["started"]
 
-    # Its process is killed: that is told, with what to do.
+    # Its process is killed: that is told within half a minute, with what to do.
     os.kill(before["pid"], signal.SIGKILL)
     wait_for(page, "was killed (SIGKILL", 30)
     assert status(home)["state"] == "failed"
@@ -186,7 +188,7 @@ def test_a_training_from_the_page_to_its_results(server, browser, monkeypatch): 
     fill(page, {"Epochs, at most": 3})
     wait_for(page, "--set epochs=3 ")
     press(page, "Start")
-    wait_for(page, "hit rate@10", 60)
+    wait_for(page, "hit rate@10", 180)
     name = until(lambda: re.search(r"run=([\w-]+)", page.url), 10)[1]
     config = open_run(name).config()
     assert name != NAME and config["settings"] == open_run(NAME).config()["settings"] | {"epochs": 3}

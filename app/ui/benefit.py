@@ -29,13 +29,13 @@ def section(found: Found, chosen: Sequence[Run]) -> None:
     labels = frames.domains(found.dataset)
     alarm(found.insight, labels)
     drawn = proof.figures(found, chosen)["benefit"]
-    for at in range(0, len(drawn) + 1, 2):
-        for place, which in zip(st.columns(2, gap="large"), (at, at + 1), strict=True):
-            with place:
-                if which < len(drawn):
-                    cards.figure(drawn[which])
-                elif which == len(drawn):
-                    numbers(found.insight)
+    cards.figures(drawn[:2])
+    beside, place = st.columns(2, gap="large") if len(drawn) > 2 else (None, st.container())
+    if beside is not None:
+        with beside:
+            cards.figures(drawn[2:], columns=1)
+    with place:
+        numbers(found.insight)
     st.fragment(people)(found, found.insight, chosen, labels)
 
 

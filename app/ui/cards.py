@@ -86,11 +86,11 @@ def chart(finding: str, drawn: Any, key: str, note: str | None = None) -> None:
         st.caption(plain(note))
 
 
-def figures(drawn: Iterable[Figure | None]) -> None:
-    """Figures two beside each other; what is not there leaves no gap."""
+def figures(drawn: Iterable[Figure | None], columns: int = 2) -> None:
+    """Figures beside each other; what is not there leaves no gap."""
     there = [one for one in drawn if one is not None]
-    for at in range(0, len(there), 2):
-        for place, one in zip(st.columns(2, gap="large"), there[at : at + 2], strict=False):
+    for at in range(0, len(there), columns):
+        for place, one in zip(st.columns(columns, gap="large"), there[at : at + columns], strict=False):
             with place:
                 figure(one)
 

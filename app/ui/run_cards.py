@@ -79,6 +79,7 @@ def shown_lists(chosen: list[Run], titles: dict[str, str], beyond: dict[str, dic
         width="stretch",
         hide_index=True,
         key="cmp_lists",
+        placeholder="–",
         alt="Coverage and popularity of the lists of each recommender",
         column_config={
             "Recommender": column.TextColumn(pinned=True),

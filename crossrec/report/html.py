@@ -38,7 +38,8 @@ h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem; } h2 { margin: 2.6rem
 figure { margin: 0; } figcaption { font-weight: 600; margin-bottom: .4rem; } svg { max-width: 100%; height: auto; }
 .note, footer { color: #5a6069; font-size: .9rem; } .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .88rem; } caption { text-align: left; font-weight: 600; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid #dfe3e8; vertical-align: top; }
+th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid #dfe3e8; vertical-align: top;
+         min-width: 4.5rem; }
 pre { background: #f4f5f7; padding: .7rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88rem; }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

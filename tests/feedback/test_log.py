@@ -91,6 +91,8 @@ def test_undo_marks_and_deletes_nothing(log: FeedbackLog) -> None:
     assert log.frame()["undone"].tolist() == [1, 0]
     assert log.react("s", 0, 0, "like", 1.0) is True
     assert (log.frame()["action"][0], log.frame()["undone"][0]) == ("like", 1)
+    with pytest.raises(CrossrecError, match="The reaction 'like' stands"):
+        log.react("s", 0, 0, "click", 0.3)
     kept = sqlite3.connect(log.path).execute("SELECT action, undone IS NULL FROM reactions ORDER BY id").fetchall()
     assert kept == [("click", 0), ("like", 1)]
 

@@ -16,20 +16,25 @@ ICONS = {"success": ":material/check_circle:", "warning": ":material/info:"}
 # --- cards -----------------------------------------------------------------------------------------------------------
 
 
-def redraw(live: bool) -> None:
-    """From a part that is drawn every second: draws the whole page where it is no longer the same."""
-    if st.session_state.pop("trn_whole", False) or train_runs.is_live() != live:
+def tick() -> None:
+    """Draws the whole page anew, every second but when the page itself has just called it.
+
+    Parts that draw themselves would be cheaper, but where one of them changes its shape while the page is drawn too,
+    Streamlit's frontend finds no place for what it is sent and shows an empty page.
+    """
+    if not st.session_state.pop("trn_drawn", False):
         st.rerun()
 
 
-def headline(dataset: str, live: bool) -> None:
+def headline(dataset: str) -> None:
     """What is in training now."""
     queue.look_after()
-    redraw(live)
+    if st.session_state.pop("trn_whole", False):
+        st.rerun()
     working, waiting = train_runs.under_way()
     told = [(task.name, task.shown()) for task in working]
     finished = len(list_runs(dataset, finished=True))
-    cards.answer(train_words.now(told, len(waiting), finished, dataset), "busy" if live else "idle")
+    cards.answer(train_words.now(told, len(waiting), finished, dataset), "busy" if told or waiting else "idle")
     if told and st.session_state.get("trn_tab", NEW) != RUNS:
         name, status = told[0]
         st.progress(train_words.done(status))
@@ -41,9 +46,8 @@ def look(name: str) -> None:
     st.session_state["trn_tab"], st.session_state["trn_whole"] = RUNS, True
 
 
-def runs(dataset: str, live: bool) -> None:
+def runs(dataset: str) -> None:
     """The table, and the run that is looked at."""
-    redraw(live)
     everything = st.toggle("Runs on all datasets", key="trn_all", persist_state="session")
     rows, damaged = train_runs.all_seen(None if everything else dataset)
     name = train_runs.looked_at(rows)
@@ -78,15 +82,20 @@ if not list_datasets():
     st.stop()
 train_runs.follow_address(RUNS)
 dataset = state.choose_dataset("train", "trn_source")
-live = train_runs.is_live()
-st.fragment(headline, run_every="1s" if live else None)(dataset, live)
+every = "1s" if train_runs.is_live() else None
+if st.session_state.get("trn_tab", NEW) == RUNS:
+    st.session_state["trn_drawn"] = True
+    st.fragment(tick, run_every=every)()
+    headline(dataset)
+else:  # a form is not drawn anew while somebody fills it in
+    st.fragment(headline, run_every=every)(dataset)
 new, listed, brought = st.tabs([NEW, RUNS, BRING], key="trn_tab", on_change="rerun")
 if new.open:
     with new:
         train_form.form(dataset, train_live.started)
 if listed.open:
     with listed:
-        st.fragment(runs, run_every="1s" if live else None)(dataset, live)
+        runs(dataset)
 if brought.open:
     with brought:
         bring_data.section()

@@ -55,13 +55,13 @@ def duplicate(config: dict[str, Any], recipe: str | None = None, source: str | N
     state["trn_recipe"], state["trn_seed"], state["trn_split"] = name, config["seed"], config["split"]["kind"]
     state["trn_source"] = source or config["source_run"] or train_form.NEWEST
     train_settings.fill(RECIPES[name], config["settings"])
-    state["trn_tab"], state["trn_whole"] = "New training", True
+    state["trn_tab"] = "New training"
     st.query_params.pop("run", None)
 
 
 def ask_to_delete(name: str) -> None:
-    """The question is put by the page, outside what is redrawn every second."""
-    st.session_state["trn_delete"], st.session_state["trn_whole"] = name, True
+    """The question is put by the page."""
+    st.session_state["trn_delete"] = name
 
 
 def _asked() -> None:

@@ -22,7 +22,8 @@ SMALL = {"dim": 16, "epochs": 6, "max_len": 20, "batch_size": 16}
 
 
 def launch(*words: str) -> "subprocess.Popen[str]":
-    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m", "crossrec"]
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--main_process_port", "0", "-m", "crossrec"]  # a port that is free
     return subprocess.Popen(
         [sys.executable, *launcher, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def light(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for what in queue.LANES:
         for one in queue.tasks(what):
             if one.worked_on():
-                os.kill(one.status()["pid"], signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(one.status()["pid"], signal.SIGKILL)
             if one.state == "queued":
                 queue.cancel(one)
     until(lambda: not locked(home / ".keeper.lock"))
@@ -193,7 +195,7 @@ def test_a_worker_that_ends_without_a_word(light: Path, settings: dict[str, Any]
 
 
 def test_a_killed_keeper_is_replaced_and_the_worker_lives_on(light: Path) -> None:
-    long, waiting = add("long", seconds=1.5), add("waiting")
+    long, waiting = add("long", seconds=8), add("waiting")
     until(lambda: long.state == "running")
     KEEPERS[-1].kill()
     KEEPERS[-1].wait()

@@ -79,7 +79,7 @@ def runs_queue(
     rows = [
         {"kind": what, "name": task.name, **task.shown()}
         for what in queue.LANES
-        for task in [*queue.working(what), *queue.waiting(what)]
+        for task in {task.name: task for of in queue.under_way(what) for task in of}.values()
     ]
     if json_:
         print_json(rows)

@@ -138,8 +138,7 @@ def all_seen(dataset: str | None) -> tuple[list[Seen], int]:
 
 def under_way() -> tuple[list[Task], list[Task]]:
     """What is in training, and what waits, in order."""
-    waiting = queue.waiting("run")  # first: one that begins in between is in both, and not in neither
-    return queue.working("run"), waiting
+    return queue.under_way("run")
 
 
 def is_live() -> bool:

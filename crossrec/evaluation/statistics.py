@@ -88,7 +88,7 @@ def mean_intervals(values: Doubles, seed: int = 0, resamples: int = RESAMPLES) -
     values = values[:, ~np.isnan(values).any(axis=0)]
     if values.shape[1] < 2:
         return [Interval(float(row.mean()) if row.size else float("nan"), float("nan"), float("nan")) for row in values]
-    found = _resampled_means(values, np.random.default_rng(seed), resamples)
+    found = resampled_means(values, np.random.default_rng(seed), resamples)
     return [_interval(mean, row) for mean, row in zip(values.mean(axis=1), found, strict=True)]
 
 
@@ -139,7 +139,7 @@ def seed_spread(after: Doubles, before: Doubles, seed: int = 0, resamples: int =
     after, before = after[:, known], before[:, known]
     (users,) = mean_intervals((after.mean(axis=0) - before.mean(axis=0))[None], seed, resamples)
     rng = np.random.default_rng([seed, 2])
-    means = _resampled_means(np.concatenate([after, before]), rng, resamples)  # (S + S', R): the same users for all
+    means = resampled_means(np.concatenate([after, before]), rng, resamples)  # (S + S', R): the same users for all
 
     def drawn(rows: Doubles) -> Doubles:
         """(R,) mean over seeds that are drawn with replacement, for each resample of the users."""
@@ -156,8 +156,11 @@ def _interval(mean: float, resampled: Doubles) -> Interval:
     return Interval(float(mean), float(low), float(high))
 
 
-def _resampled_means(values: Doubles, rng: np.random.Generator, resamples: int) -> Doubles:
-    """(M, Q) -> (M, R) means of users drawn with replacement, the same draws for all metrics."""
+def resampled_means(values: Doubles, rng: np.random.Generator, resamples: int) -> Doubles:
+    """(M, Q) -> (M, R) means of users drawn with replacement, the same draws for all metrics.
+
+    What every bootstrap here is made of; `mean_intervals` takes its percentiles.
+    """
     users = values.shape[1]
     parts = []
     size = max(1, CHUNK // users)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossrec.errors import CrossrecError
-from crossrec.evaluation.statistics import LEVEL, RESAMPLES, Interval, _resampled_means, rounded
+from crossrec.evaluation.statistics import LEVEL, RESAMPLES, Interval, resampled_means, rounded
 
 Doubles = NDArray[np.float64]
 
@@ -296,7 +296,7 @@ def _intervals(contrasts: Sequence[tuple[Doubles, ...]], log: Logged, seed: int,
         return out
     parts = np.concatenate([sums, sums[:, _I] * sums[:, _J]], axis=1)  # (S, 14, G)
     rng = np.random.default_rng(seed)
-    drawn = _resampled_means(parts.reshape(-1, groups), rng, resamples).reshape(*parts.shape[:2], -1)  # (S, 14, R)
+    drawn = resampled_means(parts.reshape(-1, groups), rng, resamples).reshape(*parts.shape[:2], -1)  # (S, 14, R)
     value, error = _with_error(parts.mean(axis=2, keepdims=True), groups)
     found = zip(np.flatnonzero(known), value[:, 0], error[:, 0], *_with_error(drawn, groups), strict=True)
     for place, *numbers in found:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -209,8 +210,6 @@ def _from_runs(planned: Plan, runs: list[Run]) -> Estimate:
 
 def _lasted(run: Run, trained: float) -> float:
     """Seconds from the start to the end of a run; those of its training where the folder does not tell."""
-    from datetime import datetime
-
     status = run.status()
     if "resumed" in run.config() or not {"started", "ended"} <= set(status):
         return trained

@@ -31,6 +31,10 @@ GRACE = 20.0
 """Seconds that a task has to stop when asked to, before it is killed."""
 PAUSE = 0.25
 """Seconds between two looks of the keeper."""
+WAIT = 30.0
+"""Seconds to wait for another process that changes the queue."""
+BEGINS = 2.0
+"""Seconds that a process has from taking a task to saying that it is at it."""
 
 
 LANES = {"run": 1, "import": 1}
@@ -42,7 +46,12 @@ def queue_lock() -> Iterator[None]:
     """A block in which nobody else puts a task into the queue, takes one out of it, or moves one."""
     with disk_errors(paths.home()):
         paths.home().mkdir(parents=True, exist_ok=True)
-        descriptor = take_lock(paths.home() / ".queue.lock", wait=30.0)
+        try:
+            descriptor = take_lock(paths.home() / ".queue.lock", wait=WAIT)
+        except BusyError as error:
+            raise CrossrecError(
+                "Another process is changing the queue and does not come to an end: try again."
+            ) from error
     try:
         yield
     finally:
@@ -78,6 +87,12 @@ def working(what: str) -> list[Task]:
     """Those that are being worked on, in this queue or outside it."""
     began = [task for task in tasks(what) if _status(task).get("state") == "running"]
     return [task for task in began if task.shown()["state"] in ("running", "stopping")]
+
+
+def under_way(what: str) -> tuple[list[Task], list[Task]]:
+    """What is being worked on, and what waits, in order."""
+    queued = waiting(what)  # first: a task that begins in between is in both, and not in neither
+    return working(what), queued
 
 
 def add(what: str, stem: str, config: dict[str, Any], may_count: bool = True) -> Task:
@@ -123,7 +138,9 @@ def cancel(task: Task) -> str:
             left = {key: value for key, value in status.items() if key != "place"}
             write_status(task.folder, left | {"state": "stopped", "ended": now()})
             return "stopped"
-    shown = task.shown()
+    until = time.monotonic() + BEGINS
+    while (shown := task.shown())["state"] == "queued" and time.monotonic() < until:
+        time.sleep(0.02)  # a process has just taken it
     if shown["state"] not in ("running", "stopping"):
         raise CrossrecError(f"{task.name!r} cannot be cancelled: its state is {shown['state']!r}.")
     if shown.get("host") != socket.gethostname():

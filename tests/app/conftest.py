@@ -1,5 +1,6 @@
 """A tiny home, built once a session: a world with runs, one without, one of a single domain, and one with no texts."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def home(built, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
     return built
+
+
+@pytest.fixture
+def copy_of(tmp_path, monkeypatch):
+    """Copies a home, which a test may then change, and makes it the artifacts folder."""
+    import streamlit as st
+
+    def copy(home):
+        shutil.copytree(home, tmp_path / "home")
+        monkeypatch.setenv("CROSSREC_HOME", str(tmp_path / "home"))
+        st.cache_data.clear()
+        st.cache_resource.clear()
+        return tmp_path / "home"
+
+    return copy
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from test_pages import alerts, charts, open_page, words
+from test_pages import alerts, charts, open_page, said, words
 
 from app.ui import splits
 from app.ui.errors import plain
@@ -44,20 +44,9 @@ def cold_built(tmp_path_factory):
 
 
 @pytest.fixture
-def cold_home(cold_built, tmp_path, monkeypatch):
+def cold_home(cold_built, copy_of):
     """A copy, which a test may change."""
-    import streamlit as st
-
-    home = tmp_path / "home"
-    shutil.copytree(cold_built, home)
-    monkeypatch.setenv("CROSSREC_HOME", str(home))
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    return home
-
-
-def said(at) -> str:
-    return words(at).replace("\\", "").replace("\N{NO-BREAK SPACE}", " ")
+    return copy_of(cold_built)
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from test_pages import alerts, charts, open_page, words
+from test_pages import alerts, charts, open_page, said, words
 
 from app.ui import benefit, proof
 from app.ui.errors import plain
@@ -30,20 +30,9 @@ SECTIONS = [
 
 
 @pytest.fixture
-def copied(built, tmp_path, monkeypatch):
+def copied(built, copy_of):
     """A copy of the tiny home, which a test may change."""
-    import streamlit as st
-
-    home = tmp_path / "home"
-    shutil.copytree(built, home)
-    monkeypatch.setenv("CROSSREC_HOME", str(home))
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    return home
-
-
-def said(at) -> str:
-    return words(at).replace("\\", "").replace("\N{NO-BREAK SPACE}", " ")
+    return copy_of(built)
 
 
 def subheaders(at) -> list[str]:

@@ -34,6 +34,11 @@ def words(at: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
+def said(at: AppTest) -> str:
+    """The words as they are read, without what keeps Markdown from formatting them."""
+    return words(at).replace("\\", "").replace("\N{NO-BREAK SPACE}", " ")
+
+
 def alerts(at: AppTest) -> list[str]:
     return [element.value for kind in (at.success, at.info, at.warning, at.error) for element in kind]
 

@@ -1,6 +1,5 @@
 """The page of trainings: from the form to the queue, what can be done with a run, and each state as it is told."""
 
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,13 +24,10 @@ PAGE = str(ROOT / "pages" / "train.py")
 
 
 @pytest.fixture
-def own(home, tmp_path, monkeypatch):
+def own(built, copy_of, monkeypatch):
     """A copy of the tiny home that may be written to; nothing is started in it."""
-    copied = tmp_path / "home"
-    shutil.copytree(home, copied)
-    monkeypatch.setenv("CROSSREC_HOME", str(copied))
     monkeypatch.setattr(queue, "keep", lambda: None)
-    return copied
+    return copy_of(built)
 
 
 def open_page(**query: str) -> AppTest:

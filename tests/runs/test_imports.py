@@ -9,12 +9,12 @@ import shlex
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
 
@@ -32,15 +32,7 @@ from crossrec.runs.task import Task
 from crossrec.stopping import Stop, Stopped
 
 HEADER = "user_id,item_id,rating,timestamp\n"
-PATIENCE = 120.0
 """Seconds after which something that must come is taken for missing."""
-
-
-def until(true: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 def lines(which: str, people: int = 12, each: int = 5) -> list[str]:

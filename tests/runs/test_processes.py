@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from patience import in_epoch
 
 from crossrec import processes
 from crossrec.errors import CrossrecError
@@ -72,7 +72,7 @@ def test_the_review_model_stopped_and_gone_on_with_by_two() -> None:
     asked = ["train", "racrec", "--dataset", "tiny", "--split", "cold-user", *words(settings), "--json", "--name"]
     whole = done(launch(*asked, "whole"))["run"]
     stopped = launch(*asked, "parts")
-    run = until_epoch("parts", 3)
+    run = in_epoch("parts", 3)
     os.kill(run.status()["pid"], signal.SIGTERM)
     _, err = stopped.communicate(timeout=300)
     assert run.state == "stopped", err
@@ -86,18 +86,6 @@ def test_the_review_model_stopped_and_gone_on_with_by_two() -> None:
     done(launch("train", "--resume", "parts", "--json"))
     assert weights(run) == weights(open_run(whole))
     assert [event["epoch"] for event in run.events() if event["event"] == "epoch"] == list(range(1, 13))
-
-
-def until_epoch(name: str, epoch: int) -> Run:
-    end = time.monotonic() + 180
-    while time.monotonic() < end:
-        try:
-            if open_run(name).status().get("epoch", 0) >= epoch:
-                return open_run(name)
-        except CrossrecError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError("it never came so far")
 
 
 # --- what each takes --------------------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import until
 
 from crossrec import paths
 from crossrec.errors import CrossrecError
@@ -22,7 +23,6 @@ from crossrec.runs.task import Task, TaskWriter, new_task
 
 KEEPER = "import sys; from crossrec.runs import queue; queue.WORKER = 'light_worker'; queue.GRACE = 0.5; queue.main()"
 HERE = str(Path(__file__).parent)
-PATIENCE = 60.0
 KEEPERS: list[subprocess.Popen[bytes]] = []
 """Those that this process started."""
 
@@ -53,15 +53,6 @@ def light(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
                 queue.cancel(one)
     until(lambda: not locked(home / ".keeper.lock"))
     assert (home / ".queue.log").read_text() == ""
-
-
-def until(true: Callable[[], Any]) -> Any:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if found := true():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never came true")
 
 
 def add(name: str, what: str = "run", **settings: Any) -> Task:

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import in_epoch
 
 from crossrec.config import from_dict
 from crossrec.data.pair import DomainPair
@@ -113,31 +113,18 @@ def start(*words: str) -> "subprocess.Popen[str]":
     )
 
 
-def under_way(name: str, epoch: int) -> Run:
-    """The run, when it is in an epoch."""
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            if open_run(name).status().get("epoch", 0) >= epoch:
-                return open_run(name)
-        except CrossrecError:
-            pass
-        time.sleep(0.02)
-    raise AssertionError("it never came so far")
-
-
 def test_killed_interrupted_and_resumed_from_the_command_line() -> None:
     command = ["train", "target-sasrec", "--dataset", "tiny", *LONG, "--name"]
     whole = start(*command, "whole")
     assert whole.wait() == 0, whole.communicate()[1]
     killed = start(*command, "parts")
-    run = under_way("parts", 5)
+    run = in_epoch("parts", 5)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert run.state == "failed"
     assert "killed" in run.shown()["error"]
     interrupted = start("train", "--resume", "parts")
-    under_way("parts", 15)
+    in_epoch("parts", 15)
     interrupted.send_signal(signal.SIGINT)
     _, err = interrupted.communicate()
     assert interrupted.returncode == 1
@@ -154,7 +141,7 @@ def test_killed_interrupted_and_resumed_from_the_command_line() -> None:
 
 def test_a_terminal_that_closes_stops_it_too() -> None:
     child = start("train", "target-sasrec", "--dataset", "tiny", *LONG, "--name", "parts")
-    run = under_way("parts", 3)
+    run = in_epoch("parts", 3)
     os.kill(child.pid, signal.SIGHUP)
     child.communicate()
     assert (child.returncode, run.state) == (1, "stopped")

@@ -38,6 +38,10 @@ def vectors() -> Path:
     return home() / "vectors"
 
 
+def logs() -> Path:
+    return home() / "logs"
+
+
 def slug(name: str, what: str) -> str:
     """Returns the name if it may become a folder's name; `what` says in the error what it should have named.
 

@@ -2,7 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+NICENESS = 10
+"""Of what works in the background: pages and terminals come first."""
 
 
 def set_threads() -> None:
@@ -16,6 +20,17 @@ def set_threads() -> None:
     # Processes that a launcher started on one machine share its cores.
     share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(_wanted() or max(1, ((os.cpu_count() or 1) - 1) // share))
+
+
+def step_back() -> None:
+    """Lets every other process of the machine go before this one, for as long as it lives.
+
+    Linux shares out the processor between sessions first where it groups tasks by session (autogroup), and niceness
+    counts within a session only: a worker, which has one of its own, must lower the group's place too.
+    """
+    os.nice(NICENESS)
+    with suppress(OSError):  # another system, or one that does not group
+        Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from crossrec.runs.folder import Run, list_runs, open_run
 from crossrec.runs.locks import BusyError, locked, take_lock
 from crossrec.runs.plan import Plan, open_source_model, plan, with_text
 from crossrec.runs.queue import spawn
+from crossrec.threads import set_threads, step_back
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
 from crossrec.training.recipes import find_recipe
@@ -148,14 +149,12 @@ def main(stem: str) -> int:
     """The child process: measures what `<stem>.json` asks for."""
     import signal
 
-    from crossrec.threads import set_threads
-
     file = _folder() / f"{paths.slug(stem, 'measurement')}.json"
     try:
         take_lock(file.with_suffix(".lock"))
     except BusyError:
         return 0
-    os.nice(10)
+    step_back()
     signal.alarm(LONGEST)
     set_threads()
     about = paths.read_json(file)

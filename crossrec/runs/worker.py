@@ -3,25 +3,20 @@
 Its stdout and stderr are the task's log.
 """
 
-import os
 import sys
 import traceback
 
 from crossrec.errors import CrossrecError
 from crossrec.runs.queue import folder_of
 from crossrec.stopping import Stop, Stopped
-
-NICENESS = 10
-"""Pages and terminals come first."""
+from crossrec.threads import set_threads, step_back
 
 
 def main(what: str, name: str) -> int:
     """Works on a task until it is finished, stopped or failed; its files say which. Returns the exit code."""
-    os.nice(NICENESS)
+    step_back()
     with Stop() as stop:
         try:
-            from crossrec.threads import set_threads
-
             set_threads()
             if what == "import":
                 from crossrec.runs.imports import carry_out

@@ -23,7 +23,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Estimate:
 
     def here(module: str, words: list[str], log: Any) -> None:
         assert module == "crossrec.runs.estimate"
-        monkeypatch.setattr(estimate.os, "nice", lambda by: None)
+        monkeypatch.setattr(estimate, "step_back", lambda: None)
         monkeypatch.setattr(estimate, "LONGEST", 0)
         estimate.main(*words)
 

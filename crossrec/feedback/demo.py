@@ -5,6 +5,7 @@ S seeds, N slates. A session learns one person's taste: each seed is one person,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -162,29 +163,42 @@ class RlDemo:
 class Starts:
     """What policies for the people of a dataset start from: the scores of a run, candidates, and item features."""
 
-    def __init__(self, run: Run, width: int = WIDTH):
+    def __init__(self, run: Run | RunRecommender, width: int = WIDTH):
         """Raises CrossrecError where the run is not finished or recommends items of the source domain."""
-        self.opened = RunRecommender(run)
+        self.opened = run if isinstance(run, RunRecommender) else RunRecommender(run)
         if self.opened.which != "target":
-            raise CrossrecError(f"Run {run.name!r} recommends items of the source domain; take one of the target's.")
-        self.ids = self.opened.pair.users()["user_id"].tolist()
+            name = self.opened.name
+            raise CrossrecError(f"Run {name!r} recommends items of the source domain; take one of the target's.")
         vectors = self.opened.shelf.vectors
         self.features = None if vectors is None else low_rank(vectors, width)
         self._scores: dict[int, Floats] = {}
 
+    @cached_property
+    def ids(self) -> list[str]:
+        """User id by row of the user table."""
+        return list(self.opened.pair.users()["user_id"])
+
     def scores(self, user: int) -> Floats:
         """(I+1,) of a user of the dataset, -inf for what they have; kept, for every policy asks."""
         if user not in self._scores:
-            asked = self.opened.asked(Person(self.ids[user]))
-            self._scores[user] = self.opened.scores(asked, [asked.pieces])[0]
+            self._scores[user] = self.scores_for(Person(self.ids[user]))
         return self._scores[user]
+
+    def scores_for(self, person: Person) -> Floats:
+        """(I+1,) of anybody, -inf for what they have. Raises as `RunRecommender.ask` does."""
+        asked = self.opened.asked(person)
+        return self.opened.scores(asked, [asked.pieces])[0]
 
     def softmax(self, user: int, rng: np.random.Generator, config: PolicyConfig) -> SoftmaxPolicy:
         """A policy that starts from the user's scores."""
-        scores = z_scores(self.scores(user))
+        return self.policy(self.scores(user), rng, config)
+
+    def policy(self, scores: Floats, rng: np.random.Generator, config: PolicyConfig) -> SoftmaxPolicy:
+        """A policy that starts from the scores (I+1,) of one person, over candidates that the generator draws."""
+        even = z_scores(scores)
         if self.features is None:  # without vectors each candidate is learned by itself
             config = replace(config, item_bias=True)
-        return SoftmaxPolicy(candidates(scores, TOP, OTHERS, rng), scores, self.features, config)
+        return SoftmaxPolicy(candidates(even, TOP, OTHERS, rng), even, self.features, config)
 
     def builds(self, config: PolicyConfig) -> dict[str, Build]:
         """The policies of the demo, by name."""

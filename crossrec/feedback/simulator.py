@@ -190,41 +190,28 @@ class SimulatedUsers:
         """(K,) probability that each position is looked at by a person who has not left."""
         return np.arange(1.0, k + 1) ** -np.float64(self.habits.examination)
 
+    def visitor(self, user: int) -> "Visitor":
+        """One of them, fresh."""
+        return Visitor(self, user)
+
     def run(self, policy: Policy, user: int, slates: int, rng: np.random.Generator) -> Play:
         """Shows slates to one person. A `SoftmaxPolicy` whose learning rate is above 0 learns from each."""
-        habits, learns = self.habits, isinstance(policy, SoftmaxPolicy) and policy.config.lr > 0
+        learns = isinstance(policy, SoftmaxPolicy) and policy.config.lr > 0
         # The person's chance is not the policy's: two policies meet the same moods of the same person.
         lots, moods = rng.spawn(2)
-        shown, by_theme = np.zeros(self.n_items + 1), np.zeros(int(self.theme.max()) + 1)
-        last, visits = 0, 1
-        click, skip = self.rewards["click"], self.rewards["skip"]
+        visitor = self.visitor(user)
         kept = []
         for _ in range(slates):
-            odds = self.log_odds[user] - habits.item_fatigue * shown - habits.theme_fatigue * by_theme[self.theme]
-            if last and self.transition is not None:
-                odds = odds + self.slope[user] * self.transition[last]
             if isinstance(policy, Best):
-                policy.click = 1 / (1 + np.exp(-odds))
+                policy.click = visitor.click()
             entropy = policy.entropy if isinstance(policy, SoftmaxPolicy) else 0.0
             slate = policy.draw(lots)
-            at, k = slate.items, len(slate.items)
-            looks, clicks, leaves = moods.random((3, k))
-            looked = looks < self.examination(k)
-            clicked = looked & (clicks < 1 / (1 + np.exp(-odds[at])))
-            gone = np.flatnonzero(looked & ~clicked & (leaves < habits.leave))
-            if len(gone):
-                clicked[gone[0] + 1 :] = False
-                visits += 1
-            rewards = np.where(clicked, click, skip)
+            clicked = visitor.look(slate.items, moods)
+            rewards = np.where(clicked, self.rewards["click"], self.rewards["skip"])
             if learns:
                 policy.step(slate, rewards)  # type: ignore[attr-defined]
             kept.append((slate, clicked, rewards.sum(), entropy))
-            shown *= habits.memory
-            by_theme *= habits.memory
-            shown[at] += 1
-            np.add.at(by_theme, self.theme[at], 1)
-            if clicked.any():
-                last = int(at[clicked][-1])
+            visitor.take(slate.items, clicked)
         drawn, clicked_all, total, entropies = zip(*kept, strict=True)
         return Play(
             items=np.stack([one.items for one in drawn]),
@@ -232,7 +219,7 @@ class SimulatedUsers:
             clicked=np.stack(clicked_all),
             rewards=np.array(total),
             entropy=np.array(entropies),
-            visits=visits,
+            visits=visitor.visits,
         )
 
     def play(self, policy: Policy, user: int, slates: int, rng: np.random.Generator) -> list[SlateRow]:
@@ -260,6 +247,58 @@ class SimulatedUsers:
         """
         means = np.array([self.run(build(int(u), rng), int(u), slates, rng).rewards.mean() for u in users])
         return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("nan")
+
+
+class Visitor:
+    """One person over the slates of a play: what they were shown lately and clicked last."""
+
+    def __init__(self, people: SimulatedUsers, user: int):
+        self.people, self.user = people, user
+        self.shown = np.zeros(people.n_items + 1)
+        """(I+1,) recent times that each item was shown,"""
+        self.by_theme = np.zeros(int(people.theme.max()) + 1)
+        """and (G,) items of each theme."""
+        self.last, self.visits = 0, 1
+
+    def click(self) -> Doubles:
+        """(I+1,) probability of a click on each item, were it looked at now."""
+        people, habits = self.people, self.people.habits
+        odds = people.log_odds[self.user] - habits.item_fatigue * self.shown
+        odds -= habits.theme_fatigue * self.by_theme[people.theme]
+        if self.last and people.transition is not None:
+            odds += people.slope[self.user] * people.transition[self.last]
+        return np.asarray(1 / (1 + np.exp(-odds)))
+
+    def look(self, items: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """(K,) which items of a slate they click on; after a skip they may leave, and come back for the next slate."""
+        looks, clicks, leaves = rng.random((3, len(items)))
+        looked = looks < self.people.examination(len(items))
+        clicked = looked & (clicks < self.click()[items])
+        gone = np.flatnonzero(looked & ~clicked & (leaves < self.people.habits.leave))
+        if len(gone):
+            clicked[gone[0] + 1 :] = False
+            self.visits += 1
+        return clicked
+
+    def take(self, items: Ints, clicked: NDArray[np.bool_]) -> None:
+        """Remembers a slate (K,) and which of it was clicked."""
+        self.shown *= self.people.habits.memory
+        self.by_theme *= self.people.habits.memory
+        self.shown[items] += 1
+        np.add.at(self.by_theme, self.people.theme[items], 1)
+        if clicked.any():
+            self.last = int(items[clicked][-1])
+
+    def expected(self, items: Ints) -> float:
+        """Mean number of clicks on a slate (K,) if it were shown now and they did not leave before its end."""
+        return float(self.people.examination(len(items)) @ self.click()[items])
+
+    def copy(self) -> "Visitor":
+        """The same person at the same moment."""
+        other = Visitor(self.people, self.user)
+        other.shown, other.by_theme = self.shown.copy(), self.by_theme.copy()
+        other.last, other.visits = self.last, self.visits
+        return other
 
 
 Build = Callable[[int, np.random.Generator], Policy]

@@ -150,32 +150,49 @@ class FeedbackLog:
             CrossrecError: nothing was shown there, another action stands (undo it first), the reward is not a finite
                 number, or the file cannot be written.
         """
-        if not action or not math.isfinite(reward):
-            raise CrossrecError(f"A reaction has an action and a finite reward; seen: {action!r} and {reward}.")
-        with self._transaction() as connection:
-            key = self._shown(connection, session, slate, position)
-            query = "INSERT INTO reactions VALUES (NULL, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING"
-            values = (key, position, action, float(reward), _now() if at is None else int(at))
-            if connection.execute(query, values).rowcount:
-                return True
-            query = "SELECT action FROM reactions WHERE slate_id = ? AND position = ? AND undone IS NULL"
-            (standing,) = connection.execute(query, (key, position)).fetchone()
-        if standing != action:
-            raise CrossrecError(
-                f"The reaction {standing!r} stands at position {position} of slate {slate}: undo it before {action!r}."
-            )
-        return False
+        return self.react_all(session, slate, [(position, action, reward)], at) > 0
 
-    def undo(self, session: str, slate: int, position: int, at: int | None = None) -> bool:
+    def react_all(
+        self, session: str, slate: int, reactions: Sequence[tuple[int, str, float]], at: int | None = None
+    ) -> int:
+        """Writes down all reactions (position, action, reward) to a slate or, where one fails, none; as `react`.
+
+        Returns:
+            How many of them are new.
+        """
+        made, new = _now() if at is None else int(at), 0
+        with self._transaction() as connection:
+            for position, action, reward in reactions:
+                if not action or not math.isfinite(reward):
+                    raise CrossrecError(f"A reaction has an action and a finite reward; seen: {action!r} and {reward}.")
+                key = self._shown(connection, session, slate, position)
+                query = "INSERT INTO reactions VALUES (NULL, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING"
+                if connection.execute(query, (key, position, action, float(reward), made)).rowcount:
+                    new += 1
+                    continue
+                query = "SELECT action FROM reactions WHERE slate_id = ? AND position = ? AND undone IS NULL"
+                (standing,) = connection.execute(query, (key, position)).fetchone()
+                if standing != action:
+                    raise CrossrecError(
+                        f"The reaction {standing!r} stands at position {position} of slate {slate}: undo it before "
+                        f"{action!r}."
+                    )
+        return new
+
+    def undo(self, session: str, slate: int, position: int | None = None, at: int | None = None) -> bool:
         """Marks the standing reaction as taken back, and returns whether one stood; it stays in the file.
+
+        Args:
+            position: of the shown item; None is the whole slate.
 
         Raises:
             CrossrecError: nothing was shown there, or the file cannot be written.
         """
         with self._transaction() as connection:
-            key = self._shown(connection, session, slate, position)
-            query = "UPDATE reactions SET undone = ? WHERE slate_id = ? AND position = ? AND undone IS NULL"
-            return connection.execute(query, (_now() if at is None else int(at), key, position)).rowcount > 0
+            key = self._shown(connection, session, slate, position or 0)
+            query = "UPDATE reactions SET undone = ?1 WHERE slate_id = ?2 AND (?3 IS NULL OR position = ?3)"
+            values = (_now() if at is None else int(at), key, position)
+            return connection.execute(query + " AND undone IS NULL", values).rowcount > 0
 
     def frame(self, session: str | None = None, run: str | None = None) -> pd.DataFrame:
         """The shown items of a session, of a run, or all, in the order of the slates; columns as in `SCHEMA`."""

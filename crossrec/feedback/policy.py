@@ -9,7 +9,8 @@ v = dL/dm. That costs microseconds, so that a person sees the policy change with
 N candidates, D width of the features, K items of a slate.
 """
 
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -169,7 +170,8 @@ class SoftmaxPolicy:
             raise CrossrecError(f"There are {len(self.items)} candidates for a slate of {self.config.k} items.")
         if not np.isfinite(scores[self.items]).all():
             raise CrossrecError("The score of a candidate is not finite: leave out what may not be shown.")
-        self.start = np.asarray(scores[self.items], float) / self.config.temperature  # (N,)
+        self.scores = np.asarray(scores[self.items], float)  # (N,)
+        self.start = self.scores / self.config.temperature
         self.features = np.zeros((len(items), 0)) if features is None else np.asarray(features[self.items], float)
         self.weights = np.zeros(self.features.shape[1])
         self.bias = np.zeros(len(self.items) if self.config.item_bias else 0)
@@ -287,6 +289,20 @@ class SoftmaxPolicy:
         self.updates += 1
         self._refresh()
         return gradient
+
+    def with_config(self, config: PolicyConfig) -> "SoftmaxPolicy":
+        """A policy of the same start and candidates that has learned nothing yet, with other constants.
+
+        The number of positions and what can be learned stay as they are.
+        """
+        other = copy(self)
+        other.config = replace(config, k=self.config.k, item_bias=self.config.item_bias)
+        other.start = self.scores / config.temperature
+        other.weights, other.bias = np.zeros_like(self.weights), np.zeros_like(self.bias)
+        other.baseline, other.updates = Baseline(self.config.k, config.momentum), 0
+        other._log_start = np.log(other._mixture(other.start)[1])
+        other._refresh()
+        return other
 
     # --- what a session is ----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """A file of logged events of one's own: CSV, TSV, JSON lines or Parquet, also gzipped, one shown item a row.
 
 A row has a session or a user, an item, and an action or a reward; a propensity, without which no policy can be judged,
-a position and a time, if there are. What `FeedbackLog.export` writes is such a file.
+a position, a time, the slate that it was shown in, the candidates that it was chosen from and the policy that chose it,
+if there are. What `FeedbackLog.export` writes is such a file.
 """
 
 import csv
@@ -13,6 +14,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,6 +42,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "session": ("session", "session_id", "sessionid", "visit", "visit_id"),
     "user": REVIEW_SYNONYMS["user"],
     "item": REVIEW_SYNONYMS["item"],
+    "slate": ("slate", "slate_id", "impression", "impression_id"),
+    "candidates": ("candidate_ids", "candidates", "action_set"),
+    "policy": ("policy", "policy_name"),
     "action": ("action", "event", "event_type", "event_name", "reaction", "feedback"),
     "propensity": ("propensity", "propensity_score", "pscore", "action_prob", "logging_probability", "pi_b"),
     "target": ("target_probability", "evaluation_probability", "pi_e"),
@@ -50,6 +55,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """The columns by their usual names, the likeliest first; `target` is the probability that the policy to be judged gives
 to the item."""
 NUMBERS = ("propensity", "target", "position", "time", "reward")
+TEXTS = ("session", "user", "slate", "policy", "item", "action")
 _ABSENT = ("", "nan", "none", "null", "na")
 
 
@@ -58,9 +64,10 @@ class LoggedEvents:
     """What a file says of what was shown and what came back."""
 
     frame: pd.DataFrame
-    """One row an event, in the file's order: session, item, action (None where only a reward is given); propensity,
-    target, position, reward; time in milliseconds since 1970 in UTC. NaN where there is none. Without a session the
-    user stands for it."""
+    """One row an event, in the file's order: session, user, slate, policy, item, action (None where only a reward is
+    given), candidates (a tuple of item ids); propensity, target, position, reward; time in milliseconds since 1970 in
+    UTC; and the line, or row, of the file. None or NaN where there is none. Without a session the user stands for
+    it."""
     rows: int
     """Rows in the file: those of the frame, those in error and those that wait."""
     failed: int
@@ -137,9 +144,11 @@ def read_events(
     if path.stat().st_size > MAX_BYTES:
         raise _too_large(path)
     roles = _roles(path, shape, dict(columns or {}))
-    texts: dict[str, list[str | None]] = {"session": [], "item": [], "action": []}
+    texts: dict[str, list[str | None]] = {role: [] for role in TEXTS}
+    candidates: list[tuple[str, ...] | None] = []
     numbers = {role: array("d") for role in NUMBERS}
-    same: dict[str, str] = {}  # each text is kept once
+    lines = array("q")
+    same: dict[Any, Any] = {}  # each text, and each set of candidates, is kept once
     rows = failed = waiting = 0
     errors: list[str] = []
     for place, cells in _rows(path, shape, roles, dict(columns or {})):
@@ -164,11 +173,28 @@ def read_events(
             text.append(event[role] and same.setdefault(event[role], event[role]))
         for role, values in numbers.items():
             values.append(event[role])
+        chosen = event["candidates"]
+        if chosen is not None and chosen not in same:
+            same[chosen] = tuple(same.setdefault(item, item) for item in chosen)
+        candidates.append(chosen and same[chosen])
+        lines.append(place)
     if not numbers["reward"]:
         why = f"The first error: {errors[0]}" if errors else "Nobody has reacted to anything in it." if waiting else ""
         raise CrossrecError(f"{path.name} has no event that can be used, in {rows:,} rows. {why}".rstrip())
     frame = pd.DataFrame({**texts, **{role: np.frombuffer(values) for role, values in numbers.items()}})
+    frame["candidates"] = pd.Series(candidates, dtype=object)
+    frame["line"] = np.frombuffer(lines, np.int64)
     return LoggedEvents(frame, rows, failed, waiting, roles, tuple(errors))
+
+
+def look(path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The columns of a file, and which role each is taken for by its name.
+
+    Raises:
+        CrossrecError: it is no file of events.
+    """
+    shape = sniff(path, ReadOptions())
+    return shape.columns, _by_name(shape.columns)
 
 
 def _roles(path: Path, shape: Shape, named: dict[str, str]) -> dict[str, str]:
@@ -286,8 +312,8 @@ def _parquet_rows(path: Path, roles: dict[str, str]) -> Iterator[tuple[int, Cell
 
 def _event(cells: Cells, rewards: Mapping[str, float]) -> dict[str, Any] | None:
     """The event of a row; None where nobody has reacted."""
-    session = _text(cells, "session") or _text(cells, "user")
-    item, action = _text(cells, "item"), _text(cells, "action")
+    texts = {role: _text(cells, role) for role in TEXTS}
+    session, item, action = texts["session"] or texts["user"], texts["item"], texts["action"]
     if session is None or item is None:
         raise _BadRowError("it has no item" if session else "it has neither a session nor a user")
     reward = _number(cells, "reward")
@@ -305,12 +331,42 @@ def _event(cells: Cells, rewards: Mapping[str, float]) -> dict[str, Any] | None:
         raise _BadRowError(f"the target probability {numbers['target']:g} is not from 0 to 1")
     if numbers["position"] < 0 or numbers["position"] % 1 > 0:
         raise _BadRowError(f"the position {numbers['position']:g} is not a whole number from 0 up")
-    return numbers | {"session": session, "item": item, "action": action, "reward": reward, "time": _time(cells)}
+    rest = {"session": session, "reward": reward, "time": _time(cells), "candidates": _candidates(cells)}
+    return {**texts, **numbers, **rest}
 
 
 def _text(cells: Cells, role: str) -> str | None:
-    text = str(cells.get(role, "")).strip()
+    # Half of a surrogate pair, which JSON can carry, is no text that a file can keep.
+    text = str(cells.get(role, "")).strip().encode("utf-8", "replace").decode()
     return None if len(text) < 5 and text.lower() in _ABSENT else text
+
+
+def _candidates(cells: Cells) -> tuple[str, ...] | None:
+    """Item ids: a list, or a JSON array in a text."""
+    given = cells.get("candidates")
+    if not isinstance(given, list):
+        if (text := _text(cells, "candidates")) is None:
+            return None
+        ids = _array(text)
+    else:
+        ids = _ids(given)
+    if ids is None:
+        raise _BadRowError(f"the candidates {str(given)[:40]!r} are no list of item ids")
+    return ids or None
+
+
+@lru_cache(maxsize=1)  # the rows of a slate, which follow each other, have the same
+def _array(text: str) -> tuple[str, ...] | None:
+    try:
+        return _ids(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _ids(given: Any) -> tuple[str, ...] | None:
+    if not isinstance(given, list) or not all(isinstance(item, str | int) for item in given):
+        return None
+    return tuple(str(item).strip() for item in given)
 
 
 def _number(cells: Cells, role: str) -> float:

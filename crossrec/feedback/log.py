@@ -14,7 +14,7 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,21 +199,38 @@ class FeedbackLog:
         table = pa.Table.from_pylist(list(self._rows(session, run)), schema=SCHEMA).to_pandas()
         return table.astype({"reacted": "Int64"})
 
-    def export(self, path: Path, session: str | None = None, run: str | None = None) -> int:
+    def export(
+        self,
+        path: Path,
+        session: str | None = None,
+        run: str | None = None,
+        names: Mapping[str, Sequence[str]] | None = None,
+    ) -> int:
         """Writes what `frame` gives as CSV, JSON lines or Parquet, after the suffix; returns the number of rows.
 
-        The file is whole or not there. In CSV the candidates are a JSON array and texts that a spreadsheet would take
-        for a formula begin with an apostrophe.
+        The file is whole or not there. In CSV lists are JSON arrays and texts that a spreadsheet would take for a
+        formula begin with an apostrophe.
+
+        Args:
+            path: of the file.
+            session: only this one.
+            run: only what it showed.
+            names: item ids by number of each dataset that has them; with them the file says "item_id" and
+                "candidate_ids" too, null where a dataset or an item is not among them, and other programs can read it.
 
         Raises:
             CrossrecError: the suffix is another one, or the file cannot be written.
         """
         if path.suffix not in FORMATS:
             raise CrossrecError(f"{path.name} cannot be written: its name ends in none of {', '.join(FORMATS)}.")
-        rows = list(self._rows(session, run))
+        rows, schema = list(self._rows(session, run)), SCHEMA
+        if names is not None:
+            schema = schema.append(pa.field("item_id", pa.string()))
+            schema = schema.append(pa.field("candidate_ids", pa.list_(pa.string())))
+            rows = [row | _named(row, names.get(row["dataset"], ())) for row in rows]
         with disk_errors(path.parent), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
             whole = Path(folder) / path.name
-            _write(whole, rows)
+            _write(whole, rows, schema)
             whole.replace(path)
         return len(rows)
 
@@ -342,18 +359,27 @@ def _told(path: Path) -> Iterator[None]:
         raise CrossrecError(sentences[code & 0xFF]) from error
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+def _named(row: dict[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    """The ids of a row's item and candidates."""
+    known = range(len(ids))
+    return {
+        "item_id": ids[row["item"]] if row["item"] in known else None,
+        "candidate_ids": [ids[one] for one in row["candidates"]] if max(row["candidates"]) in known else None,
+    }
+
+
+def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
         return
     with path.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
             file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
             return
         writer = csv.writer(file)  # its line ends, CR LF, make it put quotes around either of them in a cell
-        writer.writerow(SCHEMA.names)
+        writer.writerow(schema.names)
         for row in rows:
-            cells = (row | {"candidates": json.dumps(row["candidates"])}).values()
+            cells = [json.dumps(cell) if isinstance(cell, list) else cell for cell in row.values()]
             writer.writerow([f"'{c}" if isinstance(c, str) and c.startswith(FORMULA) else c for c in cells])
 
 

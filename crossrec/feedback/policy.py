@@ -203,6 +203,11 @@ class SoftmaxPolicy:
         return float(-(self.probabilities @ self._log))
 
     @property
+    def perplexity(self) -> float:
+        """Exponential of the entropy: so many equally likely items would be as uncertain."""
+        return float(np.exp(self.entropy))
+
+    @property
     def kl(self) -> float:
         """KL(m || m_start), in nats."""
         return float(self.probabilities @ (self._log - self._log_start))

@@ -268,7 +268,7 @@ def test_an_export_is_whole_or_not_there(full: FeedbackLog, tmp_path: Path, monk
     path = tmp_path / "a.csv"
     path.write_text("before")
 
-    def no_room(path: Path, rows: Any) -> None:
+    def no_room(path: Path, *_: Any) -> None:
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -56,6 +56,13 @@ pages = {
             url_path="recommend",
             help="What would this person like? Write reviews, name a user or pick items; see why, and what if.",
         ),
+        st.Page(
+            PAGES / "feedback.py",
+            title="Feedback",
+            icon=":material/cycle:",
+            url_path="feedback",
+            help="What does the loop learn? Click and skip, take an update apart, judge a policy from a log.",
+        ),
     ],
 }
 

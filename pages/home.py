@@ -80,6 +80,9 @@ def next_steps(dataset: str, trained: bool) -> None:
                 icon=":material/recommend:",
                 query_params=link,
             )
+            st.page_link(
+                PAGES / "feedback.py", label="Let it learn from clicks", icon=":material/cycle:", query_params=link
+            )
         else:
             cards.to_train(dataset, "See what training takes")
 

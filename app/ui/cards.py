@@ -20,6 +20,7 @@ ANSWERS = {
     "unknown": (st.info, ":material/help:"),
     "busy": (st.info, ":material/model_training:"),
     "idle": (st.info, ":material/pause_circle:"),
+    "loop": (st.info, ":material/cycle:"),
 }
 STATES = {
     "queued": "waits for its turn",

@@ -41,7 +41,7 @@ def usual(runs: Sequence[Run]) -> list[str]:
 
 
 def opened(name: str) -> RunRecommender:
-    return _opened(name, _version(name))
+    return _opened(name, version(name))
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the model")
@@ -49,7 +49,8 @@ def _opened(name: str, _version: int) -> RunRecommender:
     return RunRecommender(open_run(name))
 
 
-def _version(name: str) -> int:
+def version(name: str) -> int:
+    """When the run's recommender was written: what is cached of it is keyed by that."""
     folder = open_run(name).recommender
     return folder.stat().st_mtime_ns if folder.exists() else 0
 
@@ -57,7 +58,7 @@ def _version(name: str) -> int:
 def catalog(name: str) -> Catalog:
     """The items that a run knows; the model is opened only where its catalogue has to be made first."""
     written = (open_run(name).folder / "catalog" / "catalog.json").exists()
-    return _catalog(name, _version(name)) if written else opened(name).catalog
+    return _catalog(name, version(name)) if written else opened(name).catalog
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the catalogue")
@@ -66,7 +67,7 @@ def _catalog(name: str, _version: int) -> Catalog:
 
 
 def answer(name: str, person: Person, fallback: bool) -> Answer:
-    return _answer(name, _version(name), person, fallback)
+    return _answer(name, version(name), person, fallback)
 
 
 @st.cache_data(max_entries=32, scope="session", show_spinner="Looking for what fits")
@@ -75,7 +76,7 @@ def _answer(name: str, version: int, person: Person, fallback: bool) -> Answer:
 
 
 def explanation(name: str, person: Person, item_id: str, fallback: bool) -> why.Explanation:
-    return _explanation(name, _version(name), person, item_id, fallback)
+    return _explanation(name, version(name), person, item_id, fallback)
 
 
 @st.cache_data(max_entries=32, scope="session", show_spinner="Leaving out each piece in turn")
@@ -84,7 +85,7 @@ def _explanation(name: str, version: int, person: Person, item_id: str, fallback
 
 
 def what_if(name: str, person: Person, changes: tuple[why.Change, ...], fallback: bool) -> why.WhatIf:
-    return _what_if(name, _version(name), person, changes, fallback)
+    return _what_if(name, version(name), person, changes, fallback)
 
 
 @st.cache_data(max_entries=32, scope="session", show_spinner="Asking again")

@@ -1,17 +1,24 @@
 """The loop in words and charts: what a session came to, how the policy moved, and one update taken apart."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import altair as alt
 import numpy as np
 import pandas as pd
+import vl_convert
 
+from crossrec.errors import CrossrecError
+from crossrec.feedback.demo import RlDemo
 from crossrec.feedback.policy import PolicyConfig, Step
 from crossrec.feedback.session import SKIP, Session, Turn
+from crossrec.feedback.simulator import SimulatedUsers
 from crossrec.report import theme
-from crossrec.report.charts import Drawn
+from crossrec.report.charts import TALL, Drawn
 from crossrec.report.words import percent
+from crossrec.runs.disk import disk_errors
 
 LATELY = 5
 """Slates over which a curve is averaged."""
@@ -21,6 +28,18 @@ BAR = 26
 """Height in px of a row of bars."""
 Name = Callable[[int], str]
 """Item number -> what it is called."""
+
+
+def share(probability: float) -> str:
+    """A probability in words; small ones keep two digits that count."""
+    if probability >= 0.0995:
+        return percent(probability)
+    return f"{100 * probability:.2g}\N{NO-BREAK SPACE}%" if probability >= 5e-4 else "less than 0.05\N{NO-BREAK SPACE}%"
+
+
+def clicks(people: SimulatedUsers, user: int, item: int) -> float:
+    """Probability that a simulated person clicks on an item that they look at, fresh."""
+    return float(1 / (1 + np.exp(-people.log_odds[user, item])))
 
 
 # --- a session -------------------------------------------------------------------------------------------------------
@@ -39,7 +58,7 @@ def sentence(session: Session) -> str:
         return f"After {slates} without a click there is nothing that the policy could do better; it goes on drawing."
     first, now = (float(one[liked].sum()) for one in (session.start_probabilities, session.policy.probabilities))
     what = "the item that was clicked has" if len(liked) == 1 else f"the {len(liked)} items that were clicked have"
-    return f"After {slates}, {what} {percent(now)} of the policy's probability; it began with {percent(first)}."
+    return f"After {slates}, {what} {share(now)} of the policy's probability; it began with {share(first)}."
 
 
 def details(session: Session) -> list[str]:
@@ -99,7 +118,7 @@ def move_sentence(frame: pd.DataFrame) -> str:
     if abs(most["change"]) < 5e-5:
         return "The last press moved nothing: it brought what was expected"
     verb = "rose" if most["change"] > 0 else "fell"
-    return f"{most['item']} {verb} most, from {percent(most['before'])} to {percent(most['now'])}"
+    return f"{most['item']} {verb} most, from {share(most['before'])} to {share(most['now'])}"
 
 
 def bars(frame: pd.DataFrame, recipe: str) -> Drawn:
@@ -161,7 +180,7 @@ def curves(frame: pd.DataFrame, recipe: str) -> Drawn:
         ]
     )
     colours = alt.Scale(domain=["reward", "regret"], range=[theme.recipe_colour(recipe), theme.UNIFIED])
-    legend = alt.Legend(title=None, orient="bottom") if known else None
+    legend = alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolOpacity=1) if known else None
     x = alt.X("slate:Q", title="Slate", axis=alt.Axis(tickMinStep=1, format="d", tickCount=8))
     base = alt.Chart(long).encode(
         x=x,
@@ -177,6 +196,63 @@ def curves(frame: pd.DataFrame, recipe: str) -> Drawn:
     dash = alt.StrokeDash("what:N", scale=alt.Scale(domain=["reward", "regret"], range=[[1, 0], [5, 3]]), legend=None)
     line = base.mark_line(strokeWidth=2.4).encode(y="mean:Q", strokeDash=dash)
     return alt.layer(dots, line).properties(height=BAR * 10 + 50)
+
+
+POLICIES = {
+    "learned": (theme.TRANSFER, [1, 0]),
+    "frozen": (theme.BASELINE, [1, 0]),
+    "greedy": (theme.MUTED, [6, 3]),
+    "popularity": (theme.SIMPLE, [2, 2]),
+    "random": (theme.LIGHTER, [1, 3]),
+    "oracle": (theme.ORACLE, [6, 3]),
+}
+"""Colour and dashes of the policies of a demo."""
+BANDS = ("learned", "frozen")
+"""Policies whose intervals are drawn."""
+
+
+def demo_curves(found: RlDemo) -> Drawn:
+    """Reward a slate along the play, of every policy; with 95 % intervals over people for the two that are compared."""
+    frame = pd.DataFrame(
+        [
+            {"policy": name, "slate": (at + 1) * found.block, "mean": one.mean, "low": one.low, "high": one.high}
+            for name, curve in found.curves.items()
+            for at, one in enumerate(curve)
+        ]
+    )
+    names = [name for name in POLICIES if name in found.curves]
+    colour = alt.Color(
+        "policy:N",
+        scale=alt.Scale(domain=names, range=[POLICIES[name][0] for name in names]),
+        legend=alt.Legend(title=None, orient="bottom", columns=6, symbolType="stroke", symbolOpacity=1),
+    )
+    dash = alt.StrokeDash(
+        "policy:N", scale=alt.Scale(domain=names, range=[POLICIES[name][1] for name in names]), legend=None
+    )
+    base = alt.Chart(frame).encode(x=alt.X("slate:Q", title="Slates played", axis=alt.Axis(tickCount=6)), color=colour)
+    band = base.transform_filter(alt.FieldOneOfPredicate("policy", list(BANDS))).mark_area(opacity=0.18)
+    line = base.mark_line(strokeWidth=2.2).encode(y="mean:Q", strokeDash=dash)
+    bands = band.encode(y=alt.Y("low:Q", title="Reward a slate"), y2="high:Q")
+    return alt.layer(bands, line).properties(width=640, height=TALL)
+
+
+def write_curves(found: RlDemo, path: Path) -> None:
+    """Writes `demo_curves` as SVG or PNG, after the suffix; the file is whole or not there.
+
+    Raises:
+        CrossrecError: the suffix is another one, or the file cannot be written.
+    """
+    if path.suffix not in (".svg", ".png"):
+        raise CrossrecError(f"{path.name} cannot be drawn: its name ends in neither .svg nor .png.")
+    spec = demo_curves(found).configure(background="white").to_dict()
+    if path.suffix == ".svg":
+        drawn = vl_convert.vegalite_to_svg(spec).encode()
+    else:
+        drawn = vl_convert.vegalite_to_png(spec, scale=2)
+    with disk_errors(path.parent), tempfile.TemporaryDirectory(dir=path.parent, prefix=".chart-") as folder:
+        whole = Path(folder) / path.name
+        whole.write_bytes(drawn)
+        whole.replace(path)
 
 
 # --- one update taken apart ------------------------------------------------------------------------------------------
@@ -216,7 +292,7 @@ def apart(step: Step, config: PolicyConfig, state: dict[str, object], score: flo
     old, new = float(state["baseline"][position]), step.baseline[position]  # type: ignore[index]
     advantage = step.advantages[position]
     policy_loss = step.loss + config.entropy * step.entropy - config.kl * step.kl
-    other = "" if k == 1 else rf"\;+\;\ldots\;({k} items)".replace("items", r"\text{ items}")
+    other = "" if k == 1 else rf" + \ldots\;({k}\text{{ items}})"
     gradient, after = step.gradient[at], step.new_logits[at]
     return [
         Part(
@@ -253,9 +329,12 @@ def apart(step: Step, config: PolicyConfig, state: dict[str, object], score: flo
         Part(
             "Loss",
             "REINFORCE over the slate, a bonus for staying open (entropy H), a price for leaving the start (KL).",
-            r"L = -\sum_t A_t \ln \pi_t(a_t) - \alpha H(m) + \beta\,\mathrm{KL}(m \,\|\, m_0)",
-            rf"{_n(-advantage * np.log(propensity))}{other} = {_n(policy_loss)};\quad {_n(policy_loss)} "
-            rf"- {_n(config.entropy)}\cdot{_n(step.entropy)} + {_n(config.kl)}\cdot{_n(step.kl)} = {_n(step.loss)}",
+            _lines(r"L = -\textstyle\sum_t A_t \ln \pi_t(a_t)", r"- \alpha H(m) + \beta\,\mathrm{KL}(m \,\|\, m_0)"),
+            _lines(
+                rf"{_n(-advantage * np.log(propensity))}{other} = {_n(policy_loss)}",
+                rf"{_n(policy_loss)} - {_n(config.entropy)}\cdot{_n(step.entropy)} + {_n(config.kl)}\cdot{_n(step.kl)}",
+                rf"= {_n(step.loss)}",
+            ),
         ),
         Part(
             "Gradient of the logit",
@@ -266,7 +345,10 @@ def apart(step: Step, config: PolicyConfig, state: dict[str, object], score: flo
         Part(
             "New logit",
             "Gradient descent moves the head's weights, and with them every item that is like this one.",
-            r"w \leftarrow w - \eta \sum_b \frac{\partial L}{\partial \ell_b} x_b,\quad \ell_a = s_a/\tau + x_a^\top w",
+            _lines(
+                r"w \leftarrow w - \eta \textstyle\sum_b \frac{\partial L}{\partial \ell_b}\,x_b",
+                r"\ell_a = s_a/\tau + x_a^\top w",
+            ),
             rf"{_n(logit)} {_s(after - logit)} = {_n(after)}",
         ),
         Part(
@@ -276,6 +358,11 @@ def apart(step: Step, config: PolicyConfig, state: dict[str, object], score: flo
             rf"{_n(m)} \;\rightarrow\; {_n(step.new_probabilities[at])}",
         ),
     ]
+
+
+def _lines(*lines: str) -> str:
+    """Several lines of LaTeX below each other."""
+    return r"\begin{gathered}" + r" \\ ".join(lines) + r"\end{gathered}"
 
 
 def _n(value: float) -> str:

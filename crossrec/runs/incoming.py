@@ -23,6 +23,8 @@ from crossrec.runs import queue
 from crossrec.runs.disk import disk_errors
 
 ROLES = ("source", "target", "source_items", "target_items")
+LOG = "log"
+"""The role of a feedback log, beside those of an import."""
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".parquet")
 UPLOAD_BYTES = 500 << 20
 """The largest file that can be uploaded; `.streamlit/config.toml` says the same."""
@@ -75,13 +77,13 @@ def store_upload(given: BinaryIO, name: str, role: str) -> Path:
     Args:
         given: open for reading, at its beginning.
         name: what the person calls the file: only its ending counts.
-        role: one of `ROLES`.
+        role: one of `ROLES`, or `LOG`.
 
     Raises:
         CrossrecError: it is not of a kind that can be read, too large, or there is no room for it.
     """
     suffix = next((one for one in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(one)), None)
-    if suffix is None or role not in ROLES:
+    if suffix is None or role not in (*ROLES, LOG):
         raise CrossrecError(f"{shown_name(name)!r} cannot be read: upload one of {', '.join(SUFFIXES)}.")
     clear_uploads()
     with disk_errors(uploads()):

@@ -47,7 +47,7 @@ def charts(at: AppTest) -> int:
     return len(at.get("vega_lite_chart"))
 
 
-@pytest.mark.parametrize("name", ["home", "explore", "compare", "recommend"])
+@pytest.mark.parametrize("name", ["home", "explore", "compare", "recommend", "feedback"])
 def test_without_data_every_page_says_how_to_get_some(empty_home, name):
     at = open_page(name)
     assert "There is no data yet" in words(at)
@@ -76,7 +76,7 @@ def test_home_links_carry_the_dataset(home):
     at = open_page("home", data="demo")
     links = {link.proto.label: link.proto.query_string for link in at.get("page_link")}
     assert links["See who is in both domains"] == links["See whom transfer helped"] == "data=demo"
-    assert links["Try it: what would this person like?"] == "data=demo"
+    assert links["Try it: what would this person like?"] == links["Let it learn from clicks"] == "data=demo"
     assert links["Show this one"] == "data=demo-untrained"
 
 

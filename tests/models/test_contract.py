@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from crossrec.data.histories import Histories, Reviews, pad
 from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
+from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender
 from crossrec.models.biases import Biases
 from crossrec.models.bridge import BridgeConfig
 from crossrec.models.content import Content
@@ -124,6 +125,17 @@ def _racrec(mode: str = "corrected", ranks: bool = True) -> Recommender:
     return RACRecRecommender(model, whitening, draw(I_TARGET), reading, expected, biases, context)
 
 
+def _autoencoder(width: int = WIDTH, networks: int = 1) -> Recommender:
+    rng = np.random.default_rng(12)
+    words = [rng.normal(size=(n + 1, width)).astype(np.float32) for n in (I_SOURCE, I_TARGET)]
+    for table in words:
+        table[[0, 2]] = 0  # nothing is written about item 2
+    torch.manual_seed(12)
+    model = Autoencoder(AutoencoderConfig(hidden=6, networks=networks), words, COUNTS)
+    _stir(model)
+    return AutoencoderRecommender(model)
+
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
@@ -136,6 +148,8 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "racrec": _racrec,
     "racrec, by stars": lambda: _racrec(ranks=False),
     "racrec, classic": lambda: _racrec("classic", ranks=False),
+    "autoencoder": _autoencoder,
+    "autoencoder, three, no words": lambda: _autoencoder(0, 3),
     "oracle": _oracle,
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,

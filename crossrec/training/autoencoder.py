@@ -1,0 +1,171 @@
+"""The recipe of the cross-domain autoencoder: people as sets of items, some of them hidden, and all that they took.
+
+B people in a batch, S and T items, C width of a whitened vector, I items.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crossrec import processes
+from crossrec.config import require
+from crossrec.data.histories import Ints
+from crossrec.data.pair import DOMAINS
+from crossrec.errors import CrossrecError
+from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender, once
+from crossrec.models.recommender import Recommender
+from crossrec.training.job import MONITOR, Job, seeded
+from crossrec.training.loop import Fitted, LoopConfig, fit
+from crossrec.training.reviews import fit_whitening, mean_vectors
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
+    encoder: str | None = "minilm"
+    """Text encoder: minilm, static, distilbert, a hub id or a local folder; none reads no words. Without titles and
+    reviews in the data none is read either."""
+    most_reviews: int = 15
+    """K, newest reviews that are read of an item."""
+    components: int = 128
+    """C, dimensions kept by the whitening."""
+    source_loss: float = 0.5
+    """Weight of the source items at the output, beside the target items: there are twice as many events to learn from,
+    and a code that knows what goes with what in the source domain carries more over."""
+    target_shown: float = 0.5
+    """Share of training rows that show the target history: the others see the source alone, as cold people do."""
+    epochs: int = 40
+    """Most passes over the people; early stopping usually ends sooner."""
+    batch_size: int = 256
+    """People a step."""
+    lr: float = 2e-3
+    """Learning rate of Adam."""
+    beta2: float = 0.999
+    """Adam's second moment decay."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay (AdamW)."""
+    average: float = 1.0
+    """Epochs over which the weights that are validated and kept are averaged."""
+    patience: int = 5
+    """Epochs without a better validation score before training stops."""
+
+    def __post_init__(self) -> None:
+        LoopConfig.__post_init__(self)
+        AutoencoderConfig.__post_init__(self)
+        require(self.most_reviews > 0, f"most_reviews ({self.most_reviews}) must be positive")
+        require(0 <= self.target_shown <= 1, f"target_shown ({self.target_shown}) must be in [0, 1]")
+        require(self.source_loss >= 0, f"source_loss ({self.source_loss}) must not be negative")
+        require(self.components > 0, f"components ({self.components}) must be positive")
+
+    @property
+    def model(self) -> AutoencoderConfig:
+        return AutoencoderConfig(**{name: getattr(self, name) for name in AutoencoderConfig.__dataclass_fields__})
+
+
+def autoencoder(job: Job) -> tuple[Recommender, Fitted]:
+    """Trains on everybody who has target events in the training part.
+
+    Raises:
+        CrossrecError: there is nobody.
+    """
+    config: AutoencoderRecipeConfig = job.config
+    pair, split = job.pair, job.split
+    with seeded(job.seed):
+        model = Autoencoder(config.model, item_words(job), split.target_counts(pair))
+        recommender = AutoencoderRecommender(model)
+        batches = PeopleBatches(job)
+        fitted = fit(
+            model,
+            batches,
+            AutoencoderLoss(config.source_loss),
+            lambda: job.validate(recommender),
+            MONITOR,
+            config,
+            job.control,
+        )
+    return recommender, fitted
+
+
+def item_words(job: Job) -> list[NDArray[np.float32]]:
+    """(I_source+1, C) and (I+1, C) whitened mean vectors of what is written about items; C is 0 without words."""
+    pair, config = job.pair, job.config
+    if pair.vectors is None:
+        return [np.zeros((pair.domain(which).n_items + 1, 0), np.float32) for which in DOMAINS]
+    pair = replace(pair, most_reviews=config.most_reviews)
+    whitening = fit_whitening(pair, job.split, config.components)
+    return [whitening(mean_vectors(pair, job.split, which)) for which in DOMAINS]
+
+
+class People(NamedTuple):
+    """B people of a batch."""
+
+    source: Tensor
+    """(B, S) source items, 0 = padding."""
+    target: Tensor
+    """(B, T) target items that are shown: those of some people, and of the others none."""
+    answers: Tensor
+    """(B, T) all target items: those that are shown are to be told again, as a denoising autoencoder does."""
+
+
+class PeopleBatches:
+    """Everybody with target events in the training part, once an epoch, in seeded order."""
+
+    def __init__(self, job: Job):
+        """Raises CrossrecError where there is nobody."""
+        self.pair, self.split, self.config, self.seed = job.pair, job.split, job.config, job.seed
+        self.users = np.flatnonzero(self.split.target_train_end > 0)
+        if not len(self.users):
+            raise CrossrecError(f"No {self.pair.target.label} event is left to train on.")
+
+    def __len__(self) -> int:
+        return -(-len(self.users) // self.config.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[People]:
+        """The batches from step `start` on; who is shown their target history is drawn anew each epoch."""
+        rng, size = np.random.default_rng([self.seed, epoch]), self.config.batch_size
+        order = rng.permutation(self.users)
+        shown = rng.random(len(order)) < self.config.target_shown
+        for at in range(start * size, len(order), size):
+            users, seen = processes.part(order[at : at + size]), processes.part(shown[at : at + size])
+            yield self.batch(users, seen)
+
+    def batch(self, users: Ints, shown: NDArray[np.bool_]) -> People:
+        """What is shown and asked of some people."""
+        known = self.pair.histories(users, self.split.source_train_end[users], self.split.target_train_end[users])
+        source, answers = torch.from_numpy(once(known.source)), torch.from_numpy(once(known.target))
+        return People(source, answers * torch.from_numpy(shown)[:, None], answers)
+
+
+class AutoencoderLoss:
+    """Multinomial likelihood of all that people have: of their target items, and beside it of their source items."""
+
+    def __init__(self, source_loss: float):
+        self.source_loss = source_loss
+
+    def __call__(self, net: nn.Module, people: People) -> dict[str, Tensor]:
+        """{"loss", "target", "source"}"""
+        assert isinstance(net, Autoencoder)
+        source, shown, answers = (items.to(net.target_words.device) for items in people)
+        codes = net.codes(source, shown)
+        parts = {"target": multinomial_nll(net.target_logits(codes), answers)}
+        total = parts["target"]
+        if self.source_loss and (source > 0).any():
+            parts["source"] = multinomial_nll(net.source_logits(codes), source)
+            total = total + self.source_loss * parts["source"]
+        return {"loss": total, **parts}
+
+
+def multinomial_nll(logits: Tensor, items: Tensor) -> Tensor:
+    """-log softmax over the catalogue, the mean over all items of B people and over M networks.
+
+    Args:
+        logits: (M, B, I+1)
+        items: (B, T), 0 = padding; at least one is none.
+    """
+    there = items > 0
+    own = logits.log_softmax(2).gather(2, items.expand(len(logits), -1, -1)).masked_fill(~there, 0)
+    return -own.sum() / (len(logits) * there.sum())

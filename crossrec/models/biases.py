@@ -20,7 +20,7 @@ class Biases(Recommender):
     """
 
     kind: ClassVar[str] = "biases"
-    uses: ClassVar[frozenset[str]] = frozenset({"target"})
+    uses = frozenset({"target"})
     rates = True
 
     def __init__(self, mean: float, item: Floats, damping: float):

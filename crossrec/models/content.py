@@ -22,7 +22,7 @@ class Content(Recommender):
     """
 
     kind: ClassVar[str] = "content"
-    uses: ClassVar[frozenset[str]] = frozenset({"source reviews", "target reviews"})
+    uses = frozenset({"source reviews", "target reviews"})
 
     def __init__(self, whitening: Whitening, items: Floats, popularity: Floats, encoder: str, most_reviews: int = 15):
         """What it scores with.

@@ -20,7 +20,7 @@ class LinearMap(Recommender):
     """
 
     kind: ClassVar[str] = "linear-map"
-    uses: ClassVar[frozenset[str]] = frozenset({"source"})
+    uses = frozenset({"source"})
 
     def __init__(self, source: csr_array, target: csr_array, inverse: Floats, popularity: Floats):
         """source: (N, I_source+1) 0/1; target: (N, I+1) 0/1; inverse: (N, N); popularity: (I+1,) the prior's scores."""

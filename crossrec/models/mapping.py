@@ -29,7 +29,7 @@ class Mapped(Recommender):
     user. A person without source items has u = 0. `score` is the predicted stars.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset({"source", "target"})
+    uses = frozenset({"source", "target"})
     rates = True
 
     def __init__(self, source: Factors, target: Factors, net: nn.Module):

@@ -22,7 +22,7 @@ class UserKNN(Recommender):
     """
 
     kind: ClassVar[str] = "user-knn"
-    uses: ClassVar[frozenset[str]] = frozenset({"source"})
+    uses = frozenset({"source"})
 
     def __init__(self, source: csr_array, target: csr_array, popularity: Floats, neighbours: int):
         """source: (N, I_source+1) 0/1; target: (N, I+1) 0/1; popularity: (I+1,) the prior's scores; neighbours: n."""

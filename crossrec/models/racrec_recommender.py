@@ -33,7 +33,7 @@ class RACRecRecommender(Recommender):
     """Reads what people wrote. It needs no item of a person's, so that a stranger's words are as good as a history."""
 
     kind: ClassVar[str] = "racrec"
-    uses: ClassVar[frozenset[str]] = frozenset({"source reviews", "target reviews"})
+    uses = frozenset({"source reviews", "target reviews"})
     rates = True
 
     def __init__(

@@ -20,9 +20,9 @@ class Recommender(ABC):
 
     kind: ClassVar[str]
     """Name under which `save` files it and `load` finds it."""
-    uses: ClassVar[frozenset[str]] = frozenset({"source", "target"})
+    uses: frozenset[str] = frozenset({"source", "target"})
     """What of the histories its scores depend on: "source" and "target" items, "source reviews", "target reviews"."""
-    ordered: ClassVar[bool] = False
+    ordered: bool = False
     """Whether the order of the source items matters to it."""
     rates: bool = False
     """Whether it predicts stars."""

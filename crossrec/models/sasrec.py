@@ -189,7 +189,7 @@ class SASRecRecommender(Recommender):
     """Scores by SASRec on the target domain alone: the baseline that transfer has to beat."""
 
     kind: ClassVar[str] = "sasrec"
-    uses: ClassVar[frozenset[str]] = frozenset({"target"})
+    uses = frozenset({"target"})
 
     def __init__(self, model: SASRec):
         self.model = model.eval()

@@ -14,7 +14,7 @@ class Popularity(Recommender):
     """Scores each item by how often it occurs in the training part, the same for everybody."""
 
     kind: ClassVar[str] = "popularity"
-    uses: ClassVar[frozenset[str]] = frozenset()
+    uses = frozenset()
 
     def __init__(self, counts: NDArray[np.int64]):
         """counts: (I+1,) training events of each target item."""

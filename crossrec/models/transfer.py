@@ -56,7 +56,7 @@ class TransferRecommender(Recommender):
     """Scores by the target sequence and the bridged source sequence; without source events by the former alone."""
 
     kind: ClassVar[str] = "transfer-sasrec"
-    ordered: ClassVar[bool] = True
+    ordered = True
 
     def __init__(self, model: TransferSASRec, source_model: SASRec, bridge_config: BridgeConfig):
         self.model, self.source_model = model.eval(), source_model.eval()

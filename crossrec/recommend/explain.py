@@ -5,13 +5,14 @@ that say the same share what they say, so contributions need not add up to the s
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossrec.errors import CrossrecError
+from crossrec.models.ensemble import Ensemble
 from crossrec.models.transfer import TransferRecommender
 from crossrec.recommend.evidence import Evidence, Piece
 from crossrec.recommend.person import Person, checked_k, checked_stars
@@ -39,6 +40,19 @@ class Contribution:
     """Rank of the item, had this piece not been known."""
     keeps: bool
     """Whether the item is among the first k only because of this piece."""
+
+
+@dataclass(frozen=True)
+class MemberPart:
+    """What an item owes to one member of an ensemble."""
+
+    member: str
+    """Name of its recipe."""
+    weight: float
+    contribution: float
+    """Weight times log(items / rank); they add up to the score."""
+    share: float
+    """Contribution over the score, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,8 @@ class Explanation:
     quotes: list[Quote]
     """Nearest first."""
     notes: list[str]
+    members: list[MemberPart] = field(default_factory=list)
+    """Of an ensemble, largest first; empty for other recommenders."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -161,6 +177,7 @@ def explain(
         gate=_gate(run_recommender, asked),
         quotes=_quotes(run_recommender, item.item, {i: pieces[i] for i in tried}),
         notes=notes,
+        members=_members(run_recommender, asked, item.item),
     )
 
 
@@ -227,6 +244,18 @@ def _gate(run_recommender: RunRecommender, asked: Asked) -> float | None:
         return None
     share = float(model.source_share(run_recommender.reader.histories([asked.pieces], asked.user))[0])
     return None if np.isnan(share) else share
+
+
+def _members(run_recommender: RunRecommender, asked: Asked, item: int) -> list[MemberPart]:
+    model = run_recommender.recommender
+    if not isinstance(model, Ensemble):
+        return []
+    parts = model.parts(run_recommender.reader.histories([asked.pieces], asked.user))
+    own = {name: float(part[0, item]) for name, part in parts.items()}
+    total = sum(own.values())
+    weights = dict(zip(model.members, model.weights.tolist(), strict=True))
+    found = [MemberPart(name, weights[name], part, part / total if total else 0.0) for name, part in own.items()]
+    return sorted(found, key=lambda one: -one.contribution)
 
 
 def _quotes(run_recommender: RunRecommender, item: int, pieces: dict[int, Piece]) -> list[Quote]:

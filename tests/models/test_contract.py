@@ -18,6 +18,7 @@ from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, Autoenco
 from crossrec.models.biases import Biases
 from crossrec.models.bridge import BridgeConfig
 from crossrec.models.content import Content
+from crossrec.models.ensemble import Ensemble
 from crossrec.models.factors import Factors
 from crossrec.models.linear import LinearMap
 from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
@@ -136,6 +137,10 @@ def _autoencoder(width: int = WIDTH, networks: int = 1) -> Recommender:
     return AutoencoderRecommender(model)
 
 
+def _ensemble() -> Recommender:
+    return Ensemble({"user-knn": _knn(), "content": _content(), "autoencoder": _autoencoder()}, [0.5, 1.0, 2.0])
+
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
@@ -150,6 +155,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "racrec, classic": lambda: _racrec("classic", ranks=False),
     "autoencoder": _autoencoder,
     "autoencoder, three, no words": lambda: _autoencoder(0, 3),
+    "ensemble": _ensemble,
     "oracle": _oracle,
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,

@@ -1,0 +1,103 @@
+"""Members that are asked together: their ranks, their weights, and what is kept of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from crossrec.data.histories import Histories
+from crossrec.errors import CrossrecError
+from crossrec.models.biases import Biases
+from crossrec.models.content import Content
+from crossrec.models.ensemble import Ensemble, log_ranks
+from crossrec.models.neighbours import UserKNN
+from crossrec.models.recommender import Recommender
+from crossrec.models.simple import Popularity
+from crossrec.text.whiten import Whitening
+
+COUNTS = np.array([0, 5, 1, 2, 9])
+
+
+def knn() -> UserKNN:
+    source, target = np.zeros((3, 4), np.float32), np.zeros((3, 5), np.float32)
+    source[[0, 1, 2], [1, 2, 3]] = target[[0, 1, 2], [1, 2, 3]] = 1
+    return UserKNN.fit(csr_array(source), csr_array(target), COUNTS, neighbours=2, prior=0.001)
+
+
+def members() -> dict[str, Recommender]:
+    return {"popularity": Popularity(COUNTS), "user-knn": knn()}
+
+
+ASKED = Histories.of([[1], [2, 3], []], [[], [4], []])
+
+
+def test_log_ranks_by_hand() -> None:
+    scores = np.array([[-np.inf, 3, 7, 7, 1], [-np.inf, 2, 2, 2, 2]], np.float32)
+    found = log_ranks(scores)
+    np.testing.assert_allclose(found[0], [0, *np.log(4 / np.array([3, 1.5, 1.5, 4]))], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [0, *np.log([4 / 2.5] * 4)], rtol=1e-6)
+    assert np.isneginf(scores[:, 0]).all()
+    assert log_ranks(np.zeros((0, 5), np.float32)).shape == (0, 5)
+    assert log_ranks(np.zeros((2, 1), np.float32)).tolist() == [[0], [0]]
+
+
+def test_the_score_is_the_sum_of_its_parts() -> None:
+    both = Ensemble(members(), [0.25, 2.0])
+    parts = both.parts(ASKED)
+    assert list(parts) == ["popularity", "user-knn"]
+    np.testing.assert_allclose(parts["popularity"], 0.25 * log_ranks(Popularity(COUNTS).score(ASKED)))
+    np.testing.assert_allclose(parts["user-knn"], 2 * log_ranks(knn().score(ASKED)))
+    np.testing.assert_allclose(both.score(ASKED)[:, 1:], sum(parts.values())[:, 1:], rtol=1e-6)  # type: ignore[index]
+
+
+def test_a_member_alone_ranks_as_it_does_without_the_ensemble() -> None:
+    alone = Ensemble(members(), [0, 1])
+    np.testing.assert_array_equal(alone.recommend(ASKED, 4)[0], knn().recommend(ASKED, 4)[0])
+
+
+def test_it_uses_what_its_members_use_and_those_without_weight_are_not_asked() -> None:
+    assert Ensemble(members(), [1, 0]).uses == frozenset()
+    assert Ensemble(members(), [1, 1]).uses == {"source"}
+    assert list(Ensemble(members(), [0, 1]).parts(ASKED)) == ["user-knn"]
+    assert not Ensemble(members(), [1, 1]).ordered
+
+
+def test_saved_whole_without_weight_too(tmp_path: Path) -> None:
+    one = Ensemble(members() | {"biases": Biases(3.0, COUNTS.astype(np.float32), 1.0)}, [0.5, 1.5, 0])
+    one.save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["recommender.json", "weights.safetensors"]
+    loaded = Recommender.load(tmp_path)
+    assert isinstance(loaded, Ensemble)
+    assert list(loaded.members) == ["popularity", "user-knn", "biases"]
+    assert loaded.weights.tolist() == [0.5, 1.5, 0]
+    np.testing.assert_array_equal(loaded.score(ASKED), one.score(ASKED))
+    about = tmp_path / "recommender.json"
+    about.write_text(about.read_text().replace('"user-knn"', '"user-nnk"'))
+    with pytest.raises(CrossrecError, match="of an older version"):
+        Recommender.load(tmp_path)
+
+
+def content(encoder: str) -> Content:
+    vectors = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    whitening = Whitening.fit(vectors, components=3)
+    return Content(whitening, whitening(vectors[:5]), np.zeros(5, np.float32), encoder, most_reviews=7)
+
+
+def test_words_are_those_of_one_encoder() -> None:
+    one = Ensemble({"popularity": Popularity(COUNTS), "content": content("static")}, [1, 1])
+    assert (one.encoder, one.most_reviews) == ("static", 15)
+    assert one.uses == {"source reviews", "target reviews"}
+    with pytest.raises(ValueError, match=r"vectors of \['minilm', 'static'\], and a history has those of one"):
+        Ensemble({"a": content("static"), "b": content("minilm")}, [1, 1])
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1, -0.1], [0, 0], [1, 1, 1]])
+def test_weights_that_make_no_sense_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="must be as many, none negative, and not all 0"):
+        Ensemble(members(), weights)
+
+
+def test_members_score_the_same_items() -> None:
+    with pytest.raises(ValueError, match=r"score \[4, 6\] items"):
+        Ensemble({"a": Popularity(COUNTS), "b": Popularity(np.arange(7))}, [1, 1])

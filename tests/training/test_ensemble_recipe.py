@@ -1,0 +1,118 @@
+"""The recipe of the ensemble: its members, and weights that the validation people choose."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossrec.config import from_dict
+from crossrec.data.histories import Histories
+from crossrec.data.pair import DomainPair
+from crossrec.data.split import Split, _split, cold_user, split_next_item
+from crossrec.errors import CrossrecError
+from crossrec.evaluation.protocol import quick
+from crossrec.models.ensemble import Ensemble
+from crossrec.models.recommender import Floats, Recommender
+from crossrec.models.simple import Oracle, Popularity
+from crossrec.training.ensemble import EnsembleConfig, ensemble, fit_weights, ndcg
+from crossrec.training.job import Job
+
+MakePair = Callable[..., DomainPair]
+SHORT = {"hidden": 6, "epochs": 3, "batch_size": 32, "components": 3, "encoder": "static"}
+
+
+def job(pair: DomainPair, split: Split | None = None, seed: int = 0, **settings: Any) -> Job:
+    split = split or _split(pair, "cold-user", 0, *cold_user(pair, 0, share=0.2))
+    config = from_dict(EnsembleConfig, SHORT | settings)
+    return Job(pair, split, config, seed, lambda r: quick(r, pair, split))
+
+
+def noise(pair: DomainPair, seed: int) -> Recommender:
+    """Scores of people drawn once."""
+    shape = pair.n_users, pair.target.n_items + 1
+    rng = np.random.default_rng(seed)
+    return Oracle(rng.normal(size=shape).astype("f4"), np.zeros((shape[1], shape[1]), np.float32))
+
+
+def truth(pair: DomainPair, split: Split, people: slice) -> Recommender:
+    """Knows what some of the validation people took, and of the others nothing."""
+    scores: Floats = np.random.default_rng(5).random((pair.n_users, pair.target.n_items + 1)).astype("f4")
+    for user in split.valid.user[people]:
+        scores[user, pair.target.sequence(int(user))] += 9
+    return Oracle(scores, np.zeros((scores.shape[1],) * 2, np.float32))
+
+
+@pytest.mark.parametrize("kind", ["cold", "next"])
+def test_its_ndcg_is_that_of_the_evaluation(random_pair: MakePair, kind: str) -> None:
+    pair = random_pair(2, users=150, n_items=40, fewest=1, longest=14)
+    work = job(pair, None if kind == "cold" else split_next_item(pair))
+    member, valid = noise(pair, 1), work.split.valid
+    events, rows = valid.hidden(pair)
+    histories = valid.histories(pair)
+    found = ndcg(member.score(histories), histories, pair.target.items[events].astype(np.int64), rows)
+    assert found == pytest.approx(work.validate(member)["ndcg@10"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_weighted_sum_is_never_worse_than_its_best_member(random_pair: MakePair, seed: int) -> None:
+    pair = random_pair(seed, users=100, n_items=40, fewest=1)
+    work = job(pair)
+    members = {f"noise {s}": noise(pair, s) for s in range(3)} | {
+        "popularity": Popularity(work.split.target_counts(pair))
+    }
+    weights = fit_weights(work, members)
+    assert (weights >= 0).all()
+    together = work.validate(Ensemble(members, weights.tolist()))["ndcg@10"]
+    assert together >= max(work.validate(Ensemble(members, row))["ndcg@10"] for row in np.eye(4).tolist()) - 1e-9
+
+
+def test_who_knows_other_people_is_taken_in_and_who_knows_nothing_is_not(random_pair: MakePair) -> None:
+    pair = random_pair(1, users=300, n_items=60, fewest=2)
+    work = job(pair)
+    half = len(work.split.valid) // 2
+    members = {"first": truth(pair, work.split, slice(half + 3)), "rest": truth(pair, work.split, slice(half, None))}
+    weights = fit_weights(work, members | {"alike": Popularity(np.ones(61, np.int64))})
+    assert weights[0] >= 1
+    assert weights[1] > 0
+    assert weights[2] == 0
+    assert fit_weights(job(pair, rounds=0), members).tolist() == [1, 0]
+
+
+def test_members_are_those_that_the_data_allows(
+    random_pair: MakePair, with_words: Callable[[DomainPair], DomainPair]
+) -> None:
+    pair = random_pair(0, users=100, n_items=25, longest=10, fewest=1)
+    names = ["autoencoder", "popularity", "linear-map", "user-knn"]
+    plain, fitted = ensemble(job(pair))
+    assert isinstance(plain, Ensemble)
+    assert list(plain.members) == names
+    assert 1 <= fitted.epochs <= 3
+    told = ensemble(job(with_words(pair)))[0]
+    assert isinstance(told, Ensemble)
+    assert list(told.members) == [*names, "content"]
+    work = job(pair)
+    alone = dataclasses.replace(work.split, source_train_end=np.zeros_like(work.split.source_train_end))
+    bare = ensemble(job(pair, alone))[0]
+    assert isinstance(bare, Ensemble)
+    assert list(bare.members) == names[:2]
+    scores = bare.score(Histories.of([[], [3]], [[], [2]]))
+    assert np.isfinite(scores[:, 1:]).all()
+
+
+def test_a_part_of_the_people_will_do(random_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = random_pair(1, users=100, fewest=1)
+    monkeypatch.setattr("crossrec.training.ensemble.CELLS", 5 * 16 * 2)
+    found, _ = ensemble(job(pair))
+    assert isinstance(found, Ensemble)
+    assert found.weights.max() >= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"neighbours": 0}, r"neighbours \(0\)"), ({"ridge": 0}, r"ridge \(0.0\)"), ({"rounds": -1}, r"rounds \(-1\)")],
+)
+def test_numbers_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(CrossrecError, match=message):
+        from_dict(EnsembleConfig, settings)

@@ -15,6 +15,8 @@ def reasons(side: int, found: Explanation, source: str) -> None:
     st.markdown(plain(answers.why(found)))
     if found.gate is not None:
         st.caption(f":material/call_merge: {plain(answers.gate(found.gate, source))}")
+    if found.members:
+        st.caption(f":material/join_full: {plain(answers.members(found.members))}")
     if found.contributions:
         frame = answers.bars(found.contributions)
         st.altair_chart(

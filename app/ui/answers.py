@@ -12,10 +12,11 @@ import pandas as pd
 
 from app.ui.errors import capital
 from crossrec.recommend.evidence import Evidence
-from crossrec.recommend.explain import Change, Contribution, Explanation, WhatIf
+from crossrec.recommend.explain import Change, Contribution, Explanation, MemberPart, WhatIf
 from crossrec.recommend.person import Person
 from crossrec.recommend.recommender import Answer, Recommendation
 from crossrec.runs.catalog import Item, shortened
+from crossrec.training.recipes import RECIPES
 
 FALLBACK = "popularity fallback"
 PIECES = 8
@@ -209,6 +210,12 @@ def gate(share: float, source: str) -> str:
     )
     words = next((words for most, words in steps if share < most), "Nearly all")
     return f"{words} of the answer comes from {source}."
+
+
+def members(parts: Sequence[MemberPart]) -> str:
+    """What the members of an ensemble say of an item, in words."""
+    told = [f"{RECIPES[one.member].title} {100 * one.share:.0f} %" for one in parts]
+    return f"Members of the ensemble, with their share of the score: {', '.join(told)}."
 
 
 def bars(contributions: Sequence[Contribution]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from crossrec.data import explore
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
 from crossrec.recommend.evidence import Evidence
-from crossrec.recommend.explain import Change, Contribution, Explanation, explain, what_if
+from crossrec.recommend.explain import Change, Contribution, Explanation, MemberPart, explain, what_if
 from crossrec.recommend.person import MOST_CHARACTERS, Person, Review
 from crossrec.recommend.recommender import Answer, RunRecommender
 from crossrec.runs.execute import train
@@ -276,6 +276,13 @@ def test_words_of_an_explanation():
 )
 def test_the_gate_in_words(share, said):
     assert answers.gate(share, "Screen") == f"{said} of the answer comes from Screen."
+
+
+def test_the_members_of_an_ensemble_in_words():
+    parts = [MemberPart("linear-map", 1.5, 6.0, 0.75), MemberPart("popularity", 0.2, 2.0, 0.25)]
+    assert answers.members(parts) == (
+        "Members of the ensemble, with their share of the score: Linear map 75 %, Popularity 25 %."
+    )
 
 
 def test_changes_of_the_table_are_those_that_were_made():

@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from crossrec import paths
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
-from crossrec.models.recommender import hide_seen
+from crossrec.models.ensemble import Ensemble
+from crossrec.models.recommender import Recommender, hide_seen
 from crossrec.recommend import explain as explaining
 from crossrec.recommend.explain import Change, explain, what_if
 from crossrec.recommend.person import Person, Review
@@ -70,6 +73,27 @@ def test_contributions_are_what_the_scorer_says_without_a_piece() -> None:
         float(recommender.recommender.source_share(Histories.of([source], [target]))[0]),
         abs=1e-5,  # type: ignore[attr-defined]
     )
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_the_members_of_an_ensemble_share_its_score(tiny_copy: Path) -> None:
+    folder = paths.runs() / "tiny-transfer-sasrec" / "recommender"
+    members = {"popularity": "tiny-popularity", "transfer-sasrec": "tiny-transfer-sasrec", "target-sasrec": ""}
+    loaded = {name: Recommender.load(open_run(run or f"tiny-{name}").recommender) for name, run in members.items()}
+    both = Ensemble(loaded, [0.5, 1.5, 0])
+    both.save(folder)
+    recommender = transfer()
+    item = recommender.ask(TOLD).items[1]
+    found = explain(recommender, TOLD, item.item_id)
+    assert {one.member: one.weight for one in found.members} == {"popularity": 0.5, "transfer-sasrec": 1.5}
+    assert sum(one.contribution for one in found.members) == pytest.approx(found.score, rel=1e-5)
+    assert sum(one.share for one in found.members) == pytest.approx(1)
+    assert [one.share for one in found.members] == sorted((one.share for one in found.members), reverse=True)
+    number = recommender.shelf.numbers[item.item_id]
+    popular = loaded["popularity"].score(Histories.of([[]], [[]]))[0, 1:]
+    rank = 1 + (popular > popular[number - 1]).sum() + ((popular == popular[number - 1]).sum() - 1) / 2
+    (plain,) = (one for one in found.members if one.member == "popularity")
+    assert plain.contribution == pytest.approx(0.5 * np.log(len(popular) / rank), rel=1e-5)
     json.dumps(found.to_dict(), allow_nan=False)
 
 

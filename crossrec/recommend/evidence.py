@@ -122,7 +122,7 @@ class Reader:
             return [Piece(one) for one in shown]
         vectors = self.words.encode([review.text for review in person.reviews])
         readable = np.any(vectors, axis=1)
-        if self.reads_reviews["source"]:
+        if not self.reads_items["source"]:
             return [Piece(*one) for one in zip(shown, [0] * len(shown), _or_none(vectors, readable), strict=True)]
         items, cosines = self.catalog.nearest("source", vectors, NEAREST)
         pieces = []
@@ -130,7 +130,7 @@ class Reader:
             shown, items.tolist(), cosines[:, 0].tolist(), _or_none(vectors, readable), strict=True
         ):
             if vector is None or not item:
-                pieces.append(Piece(one))
+                pieces.append(Piece(one, vector=vector if self.reads_reviews["source"] else None))
                 continue
             about = self.catalog.items("source", [item])[0]
             matched = replace(one, item_id=about.item_id, title=about.title, similarity=cosine)

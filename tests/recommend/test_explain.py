@@ -97,6 +97,22 @@ def test_the_members_of_an_ensemble_share_its_score(tiny_copy: Path) -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_pasted_review_is_read_as_words_and_as_items_where_both_are_known(words_run: Run) -> None:
+    words, items = (
+        Recommender.load(words_run.recommender),
+        Recommender.load(open_run("tiny-transfer-sasrec").recommender),
+    )
+    Ensemble({"near-words": words, "transfer-sasrec": items}, [1, 1]).save(words_run.recommender)
+    recommender = RunRecommender(words_run)
+    pieces = recommender.asked(Person(reviews=(*REVIEWS, Review("qzx vvk", 5)))).pieces
+    assert all(piece.item and piece.vector is not None for piece in pieces[:3])
+    known = recommender.reader.histories([pieces[:3]])
+    assert known.source_reviews is not None
+    assert known.source_reviews.mask.sum() == 3
+    assert {piece.item for piece in pieces[:3]} <= set(known.source[0].tolist())
+    assert all(one.used for one in recommender.reader.shown(pieces[:3]))
+
+
 def test_contributions_of_words(words_run: Run) -> None:
     recommender = RunRecommender(words_run)
     person = replace(TOLD, source_items=())

@@ -10,6 +10,7 @@ LIGHTER = "#BDBDBD"
 ORACLE = "#56B4E9"
 REVIEW = "#CC79A7"
 UNIFIED = "#D55E00"
+LEARNER = "#882255"
 MUTED = "#8A8F98"
 """Rules, labels in charts and other things beside the data; legible on white and on black."""
 
@@ -26,6 +27,8 @@ RECIPE = {
     "emcdr": TRANSFER,
     "ptupcdr": TRANSFER,
     "racrec": REVIEW,
+    "autoencoder": LEARNER,
+    "ensemble": UNIFIED,
     "leaky": MUTED,
     "oracle": ORACLE,
 }
@@ -39,6 +42,8 @@ SHAPE = {
     "biases": "triangle-down",
     "emcdr": "circle",
     "ptupcdr": "square",
+    "autoencoder": "triangle-up",
+    "ensemble": "diamond",
     "leaky": "triangle-down",
     "oracle": "diamond",
 }

@@ -36,9 +36,9 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     source_loss: float = 0.5
     """Weight of the source items at the output, beside the target items: there are twice as many events to learn from,
     and a code that knows what goes with what in the source domain carries more over."""
-    target_shown: float = 0.5
+    target_shown: float = 0.25
     """Share of training rows that show the target history: the others see the source alone, as cold people do."""
-    epochs: int = 40
+    epochs: int = 30
     """Most passes over the people; early stopping usually ends sooner."""
     batch_size: int = 256
     """People a step."""
@@ -50,7 +50,7 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     """Decoupled weight decay (AdamW)."""
     average: float = 1.0
     """Epochs over which the weights that are validated and kept are averaged."""
-    patience: int = 5
+    patience: int = 4
     """Epochs without a better validation score before training stops."""
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import typer.core
 
 from crossrec import __version__, paths, processes
 from crossrec.cli_data import Category, Dataset, Json, MaxItems, data, dataset_name, print_json
-from crossrec.cli_feedback import rl_demo
+from crossrec.cli_feedback import feedback, rl_demo
 from crossrec.cli_recommend import export, recommend
 from crossrec.cli_runs import runs
 from crossrec.cli_text import encode
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(runs, name="runs")
+app.add_typer(feedback, name="feedback")
 app.command()(encode)
 
 

@@ -70,6 +70,9 @@ class Reporter:
         elif event["dropped"]:
             self.line(f"  {event['step']} ({event['domain']}): {event['dropped']:,} dropped, {event['events']:,} left")
 
+    def _judging(self, event: dict[str, Any]) -> None:
+        self.bar(event["run"], event["step"], event["steps"], "people of the log")
+
     def _download(self, event: dict[str, Any]) -> None:
         total = event["total"] or event["done"] or 1
         self.bar(event["file"], event["done"], total, f"{event['done'] / 1e6:,.1f} of {total / 1e6:,.1f} MB")

@@ -109,9 +109,11 @@ def save_log(
             pq.write_table(table, hidden / f"{kind}.parquet")
         paths.write_json(hidden / "log.json", whole)
         hidden.chmod(0o755)
-        if final.exists():
-            remove_log(name)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}-old-", dir=final.parent))
+        if final.exists():  # there is the old one or the new one, whatever ends this process
+            final.rename(aside / name)
         hidden.rename(final)
+        shutil.rmtree(aside)
     except OSError as error:
         raise CrossrecError(f"{final} cannot be written ({error.strerror}).") from error
     finally:
@@ -119,21 +121,27 @@ def save_log(
     return open_log(name)
 
 
-def open_log(name: str) -> StoredLog:
-    """Reads a log.
+def read_meta(name: str) -> dict[str, Any]:
+    """What log.json says: see `StoredLog.meta`; and "slates", "events" and "sessions", how many there are.
 
     Raises:
-        CrossrecError: there is none of that name; the nearest is named.
+        CrossrecError: there is no log of that name; the nearest is named.
     """
     folder = paths.logs() / paths.slug(name, "log")
     if not (folder / "log.json").exists():
         hint = nearest(name, list_logs()) or " `crossrec feedback import` makes one."
         raise CrossrecError(f"There is no log {name!r}.{hint}")
+    return dict(paths.read_json(folder / "log.json"))
+
+
+def open_log(name: str) -> StoredLog:
+    """Reads a log; raises as `read_meta`."""
+    meta, folder = read_meta(name), paths.logs() / name
     slates, events = (pq.read_table(folder / f"{kind}.parquet").to_pandas() for kind in ("slates", "events"))
     slates["candidates"] = [
         None if one is None else np.asarray(one, np.int64) for one in slates["candidates"]
     ]  # a column of nothing but nulls comes back as such
-    return StoredLog(name, paths.read_json(folder / "log.json"), slates, events)
+    return StoredLog(name, meta, slates, events)
 
 
 def list_logs(dataset: str | None = None) -> list[str]:

@@ -245,7 +245,7 @@ def rl_demo(
     """
     pair = DomainPair.open(dataset)
     people = SimulatedUsers.of(pair, habits)
-    chosen = open_run(run) if run else _start(dataset)
+    chosen = open_run(run) if run else first_run(dataset)
     starts = Starts(chosen)
     which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     found = compare(
@@ -266,7 +266,12 @@ def rl_demo(
     )
 
 
-def _start(dataset: str) -> Run:
+def first_run(dataset: str) -> Run:
+    """The newest run of the first recipe in `STARTS` that has one.
+
+    Raises:
+        CrossrecError: there is none.
+    """
     for recipe in STARTS:
         if (run := latest(dataset, recipe)) is not None:
             return run

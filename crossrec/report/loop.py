@@ -236,14 +236,21 @@ def demo_curves(found: RlDemo) -> Drawn:
     return alt.layer(bands, line).properties(width=640, height=TALL)
 
 
+def check_chart(path: Path) -> None:
+    """Raises CrossrecError where no chart of that name can be."""
+    if path.suffix not in (".svg", ".png"):
+        raise CrossrecError(f"{path.name} cannot be drawn: its name ends in neither .svg nor .png.")
+    if not path.parent.is_dir():
+        raise CrossrecError(f"{path} cannot be written: there is no folder {path.parent}.")
+
+
 def write_curves(found: RlDemo, path: Path) -> None:
     """Writes `demo_curves` as SVG or PNG, after the suffix; the file is whole or not there.
 
     Raises:
         CrossrecError: the suffix is another one, or the file cannot be written.
     """
-    if path.suffix not in (".svg", ".png"):
-        raise CrossrecError(f"{path.name} cannot be drawn: its name ends in neither .svg nor .png.")
+    check_chart(path)
     spec = demo_curves(found).configure(background="white").to_dict()
     if path.suffix == ".svg":
         drawn = vl_convert.vegalite_to_svg(spec).encode()

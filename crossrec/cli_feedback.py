@@ -338,7 +338,7 @@ def _show_judgement(found: "Judgement", notes: Sequence[str]) -> None:
     counts = found.diagnostics[found.target].histogram
     names = [f"{low:g} to {high:g}" for low, high in pairwise(EDGES)]
     shown = [(name, f"{count:,}") for name, count in zip(names, counts, strict=True) if count]
-    table(("weight", "rows"), shown, title=f"\nWeights of {found.target}")
+    table((f"weight of {found.target}", "rows"), shown, title="\nWeights")
     for note in notes:
         console.print(note)
 

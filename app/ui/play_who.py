@@ -119,9 +119,9 @@ def myself(dataset: str, run: str) -> Person:
     """What is told of the one before the screen: the same that stands on the recommend page."""
     meta = load_meta(dataset)
     source = meta["domains"]["source"]["name"] or "the other domain"
-    with st.expander(
-        "What you like already", icon=":material/person:", expanded=not st.session_state.get("fb_session")
-    ):
+    kept = st.session_state.get("fb_session")
+    began = kept is not None and kept[1].about.user is None and bool(kept[1].turns)
+    with st.expander("What you like already", icon=":material/person:", expanded=not began):
         st.caption("The policy starts from what the model makes of this; with nothing here, from what it does for all.")
         written, picked_tab = st.tabs(["Reviews", "Picked items"])
         with written:

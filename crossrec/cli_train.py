@@ -52,8 +52,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="popularity, linear-map, user-knn, content, biases, emcdr, ptupcdr, source-sasrec, target-sasrec, "
-            "transfer-sasrec, racrec."
+            help="popularity, linear-map, user-knn, content, biases, emcdr, ptupcdr, autoencoder, ensemble, "
+            "source-sasrec, target-sasrec, transfer-sasrec, racrec."
         ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of a dataset.")] = None,

@@ -14,11 +14,16 @@ ABOUT = {
     "source-sasrec": "Learns to read source histories, in their order. Transfer starts from it.",
     "target-sasrec": "Learns from target histories alone: the baseline that transfer must beat.",
     "transfer-sasrec": "The same model as the baseline, which also sees what a person did in the source domain.",
+    "autoencoder": "Sees all that a person has as one set, and tells all that they would take, in both domains.",
+    "ensemble": "Asks the autoencoder, the linear map, neighbours, words and popularity together, each by its weight.",
     "racrec": "Reads reviews of both domains, and separates the taste that carries over from the one that does not.",
 }
 THREE = ("source-sasrec", "transfer-sasrec", "target-sasrec")
 """The trainings that answer whether transfer helps, in their order."""
-NEED_BOTH = ("linear-map", "user-knn", "content", "emcdr", "ptupcdr", "racrec", "source-sasrec", "transfer-sasrec")
+NEED_BOTH = (
+    *("linear-map", "user-knn", "content", "emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble"),
+    *("source-sasrec", "transfer-sasrec"),
+)
 NEED_OVERLAP = ("linear-map", "user-knn", "emcdr", "ptupcdr")
 NEED_STARS = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}
 

@@ -33,6 +33,7 @@ LABELS = {
     "most_reviews": ("Reviews read", "Newest reviews that are read of a person in each domain, and of an item."),
     "fusion": ("Fusion", "How what is known from the source joins the target: gate (learned mixture), add or concat."),
     "ridge": ("Ridge", "Holds the solution back: larger trusts the data less."),
+    "networks": ("Networks", "Trained side by side and averaged: steadier lists, for so many times the cost."),
     "factors": ("Factors", "Numbers that describe a person or an item in each domain."),
     "mapping": ("Map", "From source taste to target taste: linear, solved at once, or mlp, a small network."),
     "neighbours": ("Neighbours", "People with the most similar history who vote."),
@@ -53,6 +54,8 @@ MAIN = {
     "source-sasrec": SEQUENCE,
     "target-sasrec": SEQUENCE,
     "transfer-sasrec": (*SEQUENCE, "fusion"),
+    "autoencoder": ("encoder", "epochs", "batch_size", "lr", "hidden", "dropout", "networks"),
+    "ensemble": ("encoder", "epochs", "lr", "hidden", "networks", "ridge", "neighbours"),
     "racrec": ("mode", "encoder", "most_reviews", "epochs", "batch_size", "lr", "taste_dim"),
 }
 CHOICES: dict[str, tuple[str, ...]] = {

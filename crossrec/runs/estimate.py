@@ -28,7 +28,7 @@ from crossrec.runs.disk import disk_errors
 from crossrec.runs.execute import peak_memory_mb
 from crossrec.runs.folder import Run, list_runs, open_run
 from crossrec.runs.locks import BusyError, locked, take_lock
-from crossrec.runs.plan import Plan, open_source_model, plan, with_text
+from crossrec.runs.plan import Plan, open_source_model, plan, reads_text, with_text
 from crossrec.runs.queue import spawn
 from crossrec.threads import set_threads, step_back
 from crossrec.training.job import Job
@@ -116,7 +116,7 @@ def measure(planned: Plan, sample: float = SAMPLE) -> dict[str, Any]:
     recipe, config = planned.recipe, planned.config
     began = time.monotonic()
     pair, split = planned.view
-    if recipe.needs_text:
+    if reads_text(recipe, config, pair):
         pair = with_text(pair, config.encoder, config.most_reviews)
     source_model = _source_model(planned) if recipe.needs_source else None
 

@@ -22,7 +22,7 @@ from crossrec.models.recommender import Recommender
 from crossrec.runs import controls, queue
 from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, run_stem
-from crossrec.runs.plan import Plan, open_source_model, plan, view, with_text
+from crossrec.runs.plan import Plan, open_source_model, plan, reads_text, view, with_text
 from crossrec.stopping import Stop
 from crossrec.threads import every_core
 from crossrec.training.checkpoint import newest
@@ -127,7 +127,7 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         report({"event": "start", "run": run.name})
         recipe, config, seed = planned.recipe, planned.config, planned.asked["seed"]
         pair, split = planned.view
-        if recipe.needs_text:
+        if reads_text(recipe, config, pair):
             with processes.main_first():
                 pair = with_text(pair, config.encoder, config.most_reviews, report)
         source_model = None

@@ -10,7 +10,7 @@ import numpy as np
 
 from crossrec import processes
 from crossrec.config import from_dict
-from crossrec.data.pair import DomainPair
+from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.data.split import Split, open_split, split_next_item
 from crossrec.errors import CrossrecError
 from crossrec.models.recommender import Recommender
@@ -77,7 +77,7 @@ def plan(
             f"The {split_kind} split of {dataset!r} leaves nobody to validate or to test on: it needs more users "
             "with at least two target events."
         )
-    if recipe.needs_text:
+    if reads_text(recipe, config, pair):
         load_encoder(config.encoder)  # it is found, or told
     if track:
         _require_tracking()
@@ -121,6 +121,14 @@ def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Sp
         return pair, split
     alone = pair.source_alone(split.source_train_end)
     return alone, split_next_item(alone)
+
+
+def reads_text(recipe: Recipe, config: Any, pair: DomainPair) -> bool:
+    """Whether a training reads vectors: of a recipe that can do without, where an encoder and words are there."""
+    if not recipe.takes_text or config.encoder is None:
+        return recipe.needs_text
+    known = [which for which in DOMAINS if pair.domain(which).n_items]
+    return any(pair.meta["domains"][w]["has_text"] or pair.items(w)["title"].notna().any() for w in known)
 
 
 def with_text(pair: DomainPair, encoder: str, most_reviews: int, on_event: OnEvent = lambda event: None) -> DomainPair:

@@ -48,6 +48,8 @@ class Recipe:
     """Whether it starts from a finished `source-sasrec` run."""
     needs_text: bool = False
     """Whether its histories carry review vectors, of the encoder that its config names."""
+    takes_text: bool = False
+    """Whether it reads words where the data has some and its config names an encoder, and does without them else."""
 
 
 def process_seed(seed: int) -> int:

@@ -2,6 +2,8 @@
 
 from crossrec.errors import CrossrecError, nearest
 from crossrec.training import coldstart, mapping
+from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
+from crossrec.training.ensemble import EnsembleConfig, ensemble
 from crossrec.training.job import Recipe
 from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
@@ -21,6 +23,8 @@ RECIPES = {
         Recipe("target-sasrec", "Target-only SASRec", SequenceConfig, sasrec),
         Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, needs_source=True),
         Recipe("racrec", "Review model (RACRec)", RACRecRecipeConfig, racrec, needs_text=True),
+        Recipe("autoencoder", "Cross-domain autoencoder", AutoencoderRecipeConfig, autoencoder, takes_text=True),
+        Recipe("ensemble", "Ensemble", EnsembleConfig, ensemble, takes_text=True),
     )
 }
 

@@ -27,6 +27,8 @@ WORK: list[tuple[str, str, dict[str, Any]]] = [
     ("target-sasrec", "next-item", {**SMALL, "loss": "bce", "negatives": 3, "warmup": 9}),
     ("transfer-sasrec", "next-item", {**SMALL, "source_dropout": 0.3}),
     ("racrec", "cold-user", {"encoder": "static", "epochs": 3, "batch_size": 64, "components": 16, "average": 1.0}),
+    ("autoencoder", "cold-user", {"encoder": "none", "hidden": 8, "epochs": 3, "batch_size": 16, "networks": 2}),
+    ("ensemble", "cold-user", {"encoder": "static", "hidden": 8, "epochs": 3, "batch_size": 16, "components": 8}),
     ("emcdr", "cold-user", {"mapping": "mlp", "epochs": 4, "batch_size": 16}),
     ("ptupcdr", "cold-user", {"epochs": 4, "batch_size": 64}),
 ]

@@ -21,12 +21,14 @@ from crossrec.training.mapping import rmse
 from crossrec.training.recipes import find_recipe
 
 MakePair = Callable[..., DomainPair]
-RECIPES = ("user-knn", "content", "biases", "emcdr", "ptupcdr", "racrec")
+RECIPES = ("user-knn", "content", "biases", "emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble")
 RATERS = ("biases", "emcdr", "ptupcdr")
 SHORT: dict[str, dict[str, Any]] = {
     "emcdr": {"factors": 3, "ridge": 1.0},
     "ptupcdr": {"factors": 3, "ridge": 1.0, "epochs": 2, "batch_size": 64},
     "content": {"components": 3},
+    "autoencoder": {"components": 3, "hidden": 6, "epochs": 2, "batch_size": 32, "input_dropout": 0.0},
+    "ensemble": {"components": 3, "hidden": 6, "epochs": 2, "batch_size": 32, "encoder": "static"},
     "racrec": {"components": 3, "taste_dim": 2, "most_reviews": 4, "epochs": 2, "batch_size": 64},
 }
 MLP = {"factors": 3, "ridge": 1.0, "mapping": "mlp", "epochs": 2}
@@ -61,7 +63,7 @@ def test_the_seed_repeats_a_training_and_leaves_the_global_generator_alone(name:
     one = train(name, pair, split)
     assert torch.equal(torch.rand(2), expected)
     assert same(one, train(name, pair, split))
-    if name in ("emcdr", "ptupcdr"):
+    if name in ("emcdr", "ptupcdr", "autoencoder"):
         assert not same(one, train(name, pair, split, seed=1))
 
 
@@ -73,10 +75,11 @@ def hidden(domain: Domain, users: np.ndarray) -> np.ndarray:
 def test_nothing_of_a_held_out_user_reaches_a_model(name: str, settings: Any, pair: DomainPair) -> None:
     """Other stars, other items and other words of held-out people in the target domain: the same model.
 
-    What is trained in epochs is stopped by the validation users, so only the test users are changed for it.
+    What is trained in epochs is stopped by the validation users, and an ensemble is weighed by them, so only the test
+    users are changed for it.
     """
     split = held_out(pair)
-    stops = name == "ptupcdr" or settings is not None
+    stops = name in ("ptupcdr", "ensemble") or settings is not None
     users = split.test.user if stops else np.concatenate([split.test.user, split.valid.user])
     target, vectors = pair.target, pair.vectors
     assert target.ratings is not None

@@ -37,6 +37,7 @@ def runs_list(
 def runs_show(name: Run, json_: Json = False) -> None:
     """What a run was asked, how it went and what came out."""
     from crossrec.runs import queue
+    from crossrec.runs.finetune import sentence
     from crossrec.runs.folder import open_run
 
     queue.look_after()
@@ -53,6 +54,8 @@ def runs_show(name: Run, json_: Json = False) -> None:
     table(("", name), rows)
     if metrics:
         show_evaluation(name, metrics["test"])
+        if (said := sentence(metrics)) is not None:
+            console.print(said)
     elif status["state"] == "failed" and (log := run.log()):
         console.print(f"\nThe end of its log:\n{log}")
 

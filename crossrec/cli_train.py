@@ -53,7 +53,7 @@ def train(
         str | None,
         typer.Argument(
             help="popularity, linear-map, user-knn, content, biases, emcdr, ptupcdr, autoencoder, ensemble, "
-            "source-sasrec, target-sasrec, transfer-sasrec, racrec."
+            "source-sasrec, target-sasrec, transfer-sasrec, racrec, policy-finetune."
         ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of a dataset.")] = None,
@@ -62,7 +62,9 @@ def train(
     seeds: Seeds = None,
     split: SplitKind = "next-item",
     split_seed: SplitSeed = None,
-    source_run: Annotated[str | None, typer.Option(help="Run of the source model; else the newest that fits.")] = None,
+    source_run: Annotated[
+        str | None, typer.Option(help="Run that is started from, such as the source model; else the newest that fits.")
+    ] = None,
     name: Name = None,
     leaky_item_vectors: Annotated[
         bool,
@@ -199,6 +201,8 @@ def _show_queued(names: list[str], json_: bool) -> None:
 
 
 def _show(run: Any, json_: bool) -> None:
+    from crossrec.runs.finetune import sentence
+
     if not processes.is_main():
         return
     metrics = run.metrics()
@@ -207,6 +211,8 @@ def _show(run: Any, json_: bool) -> None:
         return
     show_evaluation(run.name, metrics["test"])
     fit = metrics["fit"]
+    if (said := sentence(metrics)) is not None:
+        console.print(said)
     console.print(
         f"{run.name}: {fit['epochs']} epochs, the best was {fit['best_epoch']}; "
         f"{fit['seconds']:.0f} s, {metrics['peak_memory_mb']:,} MiB at most."

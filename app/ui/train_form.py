@@ -10,12 +10,14 @@ import streamlit as st
 from app.ui import cards, state, train_recipes, train_settings, train_words
 from app.ui.errors import as_sentence, plain
 from crossrec import paths
+from crossrec.data.logged import list_logs
 from crossrec.data.split import ALL_SOURCE, KINDS
 from crossrec.errors import CrossrecError
 from crossrec.runs import estimate
 from crossrec.runs.execute import enqueue
 from crossrec.runs.folder import Run, list_runs, matching
 from crossrec.runs.plan import Plan, plan
+from crossrec.training.job import Recipe
 from crossrec.training.recipes import RECIPES
 
 FIRST = "transfer-sasrec"
@@ -107,9 +109,12 @@ def form(dataset: str, started: Callable[[Run, str], None]) -> None:
                 placeholder="made of dataset and recipe",
                 help="Letters, digits, dots, dashes and underscores. Left empty, one is made.",
             )
-            source = _source(dataset, split, int(seed)) if recipe.needs_source else None
+            source = _source(name, dataset, split, int(seed)) if recipe.starts_from else None
+            own = {"log": _log(recipe, dataset)} if "log" in train_settings.fields_of(recipe) else {}
+        if own:
+            st.caption(train_recipes.LOGS)
         with as_sentence():
-            settings = train_settings.ask(recipe)
+            settings = train_settings.ask(recipe, own)
             wanted = Wanted(name, dataset, settings, int(seed), split, source, called.strip() or None)
             _below(wanted, started)
 
@@ -127,31 +132,49 @@ def _recipe(possible: list[str]) -> str:
     )
 
 
-def _source(dataset: str, split: str, seed: int) -> str | None:
-    """The source model that transfer starts from; None for the one that fits best."""
-    names = [run.name for run in sources(dataset, split, seed)]
+def _source(recipe: str, dataset: str, split: str, seed: int) -> str | None:
+    """The run that a recipe starts from; None for the one that fits best."""
+    names = [run.name for run in sources(recipe, dataset, split, seed)]
     if len(names) < 2:
         return None
     if st.session_state.get("trn_source", NEWEST) not in [NEWEST, *names]:
         del st.session_state["trn_source"]
     chosen = st.selectbox(
-        "Source model",
+        "Source model" if RECIPES[recipe].starts_from == ("source-sasrec",) else "Starts from",
         [NEWEST, *names],
         key="trn_source",
         persist_state="session",
-        help="A finished or waiting run of SASRec on the source domain, on the same data and split.",
+        help=f"A finished or waiting run of {start_words(recipe)}, on the same data and split.",
     )
     return None if chosen == NEWEST else chosen
 
 
-def sources(dataset: str, split: str, seed: int) -> list[Run]:
-    """Source models that a transfer can start from, now or once they are trained."""
-    found = matching(
-        dataset,
-        "source-sasrec",
-        ("finished", "queued", "running"),
-        dataset_hash=paths.read_json(paths.datasets() / dataset / "dataset.json")["hash"],
+def _log(recipe: Recipe, dataset: str) -> str:
+    """The feedback log that is learned from."""
+    names, key = list_logs(dataset), train_settings.key(recipe, "log")
+    if st.session_state.get(key) not in names:
+        st.session_state.pop(key, None)
+    return st.selectbox(
+        "Feedback log",
+        names,
+        key=key,
+        persist_state="session",
+        help="What people were shown, how probably, and what they did. On the command line: `--set log=…`.",
     )
+
+
+def start_words(recipe: str) -> str:
+    """Titles of the recipes that one starts from."""
+    return " or ".join(RECIPES[name].title for name in RECIPES[recipe].starts_from)
+
+
+def sources(recipe: str, dataset: str, split: str, seed: int) -> list[Run]:
+    """Runs that a recipe can start from, now or once they are trained; of the preferred recipe first."""
+    hash_ = paths.read_json(paths.datasets() / dataset / "dataset.json")["hash"]
+    states = ("finished", "queued", "running")
+    found = [
+        run for start in RECIPES[recipe].starts_from for run in matching(dataset, start, states, dataset_hash=hash_)
+    ]
     kinds = [run.config()["split"] for run in found]
     wanted = {"kind": split, "seed": 0 if split == "next-item" else seed}
     return [run for run, kind in zip(found, kinds, strict=True) if kind == wanted]
@@ -161,11 +184,19 @@ def sources(dataset: str, split: str, seed: int) -> list[Run]:
 
 
 def _below(wanted: Wanted, started: Callable[[Run, str], None]) -> None:
-    there = sources(wanted.dataset, wanted.split, wanted.seed)
-    if RECIPES[wanted.recipe].needs_source and not there:
+    there = sources("transfer-sasrec", wanted.dataset, wanted.split, wanted.seed)
+    starts = RECIPES[wanted.recipe].starts_from
+    if wanted.recipe in train_recipes.THREE and starts and not there:
         st.markdown(
             ":material/info: Transfer starts from a model of the source domain, and there is none for this data and "
             "split yet. The three trainings below make it first."
+        )
+    elif starts and not sources(wanted.recipe, wanted.dataset, wanted.split, wanted.seed):
+        st.markdown(
+            plain(
+                f":material/info: It starts from a finished run of {start_words(wanted.recipe)}, and there is none for "
+                "this data and split yet: train one first."
+            )
         )
     else:
         if wanted.name:
@@ -191,7 +222,7 @@ def look_through(wanted: Wanted) -> Plan:
     Raises:
         CrossrecError: a setting is wrong.
     """
-    there = tuple(run.name for run in sources(wanted.dataset, wanted.split, wanted.seed))
+    there = tuple(run.name for run in sources(wanted.recipe, wanted.dataset, wanted.split, wanted.seed))
     settings = tuple(wanted.settings.items())
     asked = (wanted.recipe, wanted.dataset, wanted.seed, wanted.split, wanted.source)
     return _planned(asked, settings, state.version(wanted.dataset), there)
@@ -322,7 +353,7 @@ def _three_button(wanted: Wanted, there: list[Run], started: Callable[[Run, str]
 def start_three(wanted: Wanted, started: Callable[[Run, str], None]) -> None:
     """Queues source model, transfer and baseline; what is there or under way already is not trained again."""
     with _failure_kept():
-        there = sources(wanted.dataset, wanted.split, wanted.seed)
+        there = sources("transfer-sasrec", wanted.dataset, wanted.split, wanted.seed)
         source = there[0].name if there else None
         runs, kept = [], 0
         for recipe in train_recipes.THREE[1 if there else 0 :]:

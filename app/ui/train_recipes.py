@@ -1,6 +1,10 @@
 """What can be trained on a dataset, what each recipe is in a sentence, and why the others cannot be."""
 
+from dataclasses import fields
+
+from crossrec.data.logged import list_logs
 from crossrec.data.pair import DOMAINS, DomainPair
+from crossrec.runs.folder import matching
 from crossrec.training.recipes import RECIPES
 
 ABOUT = {
@@ -17,6 +21,7 @@ ABOUT = {
     "autoencoder": "Sees all that a person has as one set, and tells all that they would take, in both domains.",
     "ensemble": "Asks the autoencoder, the linear map, neighbours, words and popularity together, each by its weight.",
     "racrec": "Reads reviews of both domains, and separates the taste that carries over from the one that does not.",
+    "policy-finetune": "A finished SASRec that learns on from what people did with the slates they were shown.",
 }
 THREE = ("source-sasrec", "transfer-sasrec", "target-sasrec")
 """The trainings that answer whether transfer helps, in their order."""
@@ -24,6 +29,11 @@ NEED_BOTH = (
     *("linear-map", "user-knn", "content", "emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble"),
     *("source-sasrec", "transfer-sasrec"),
 )
+LOGS = (
+    "A log says what people were shown, how probably, and what they did. The feedback page writes one down as it is "
+    "used; `crossrec feedback import` makes one ready from a file of your own."
+)
+NO_LOG = "there is no feedback log of it: the feedback page or crossrec feedback import makes one"
 NEED_OVERLAP = ("linear-map", "user-knn", "emcdr", "ptupcdr")
 NEED_STARS = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}
 
@@ -37,6 +47,11 @@ def obstacle(recipe: str, pair: DomainPair) -> str | None:
     for which in NEED_STARS.get(recipe, ()):
         if pair.domain(which).ratings is None:
             return f"{pair.domain(which).label} has no stars"
+    if "log" in (field.name for field in fields(RECIPES[recipe].config)):
+        if not list_logs(pair.name):
+            return NO_LOG
+        if not any(matching(pair.name, start, dataset_hash=pair.meta["hash"]) for start in RECIPES[recipe].starts_from):
+            return "there is no finished SASRec run of it to start from"
     if RECIPES[recipe].needs_text:
         for which in DOMAINS:
             if not pair.meta["domains"][which]["has_text"] and not pair.items(which)["title"].notna().any():

@@ -17,6 +17,7 @@ from crossrec.config import from_dict
 from crossrec.errors import CrossrecError
 from crossrec.models.bridge import FUSIONS, POOLS
 from crossrec.training.job import Recipe
+from crossrec.training.policy import WEIGHTS
 
 LABELS = {
     "preset": ("Preset", "Values for all settings at once; what is changed beside it still counts."),
@@ -40,6 +41,13 @@ LABELS = {
     "components": ("Dimensions kept", "Of the text vectors, after they are evened out; 0 keeps all."),
     "max_users": ("People, at most", "Of more, a sample is taken: time and memory grow with them."),
     "item_damping": ("Damping of items", "An item with so many ratings gets half of its own deviation."),
+    "kl": ("Hold to the start", "Larger keeps the model closer to the one it starts from: less gained, less risked."),
+    "cap": (
+        "Cap of the weights",
+        "The most that one shown item counts; lower is calmer, and learns less of rare ones.",
+    ),
+    "held_out": ("Held out", "Share of the sessions not learned from: half choose the epoch, half judge the gain."),
+    "epsilon": ("Shown at random", "Share of what the policy shows by lot, whatever the scores say."),
     "user_damping": ("Damping of people", "A person with so many ratings gets half of their own deviation."),
 }
 """Label and meaning of the settings that a form shows first; the others have the names and words of the code."""
@@ -56,6 +64,7 @@ MAIN = {
     "transfer-sasrec": (*SEQUENCE, "fusion"),
     "autoencoder": ("encoder", "epochs", "batch_size", "lr", "hidden", "dropout", "networks"),
     "ensemble": ("encoder", "epochs", "lr", "hidden", "networks", "ridge", "neighbours"),
+    "policy-finetune": ("epochs", "lr", "temperature", "epsilon", "kl", "cap", "held_out"),
     "racrec": ("mode", "encoder", "most_reviews", "epochs", "batch_size", "lr", "taste_dim"),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -66,6 +75,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "source_pool": tuple(POOLS),
     "mapping": ("linear", "mlp"),
     "selection": ("mean", "coattention"),
+    "weights": WEIGHTS,
+    "log": (),  # those of the dataset
     # Those that come with the program: any other may have to be downloaded first, which a command does.
     "encoder": ("minilm", "static"),
 }
@@ -111,19 +122,23 @@ def fields_of(recipe: Recipe) -> dict[str, Any]:
     return {field.name: type(getattr(usual(recipe), field.name)) for field in fields(recipe.config)}
 
 
-def ask(recipe: Recipe) -> dict[str, Any]:
+def ask(recipe: Recipe, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """Draws a field for each setting, the usual ones first; returns those that differ from the preset.
+
+    Args:
+        given: settings that were asked for elsewhere, which get no field.
 
     Raises:
         CrossrecError: a number is out of all bounds.
     """
-    kinds, main = fields_of(recipe), MAIN.get(recipe.name, ())
+    given = given or {}
+    kinds, main = [name for name in fields_of(recipe) if name not in given], MAIN.get(recipe.name, ())
     if not kinds:
         st.caption("This recipe has no settings.")
         return {}
     named = preset_key(recipe.config)
     base = usual(recipe, st.session_state.get(key(recipe, named)) if named else None)
-    found = {}
+    found = dict(given)
     with st.grid(4, min_column_width=150):
         for name in main:
             found[name] = _field(recipe, name, base)

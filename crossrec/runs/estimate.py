@@ -20,20 +20,23 @@ import psutil
 
 from crossrec import paths
 from crossrec.config import from_dict
+from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import evaluate, quick
 from crossrec.models.recommender import Recommender
-from crossrec.models.sasrec import SASRec
+from crossrec.models.sasrec import SASRec, SASRecRecommender
+from crossrec.models.transfer import TransferRecommender, TransferSASRec
 from crossrec.runs.disk import disk_errors
 from crossrec.runs.execute import peak_memory_mb
 from crossrec.runs.folder import Run, list_runs, open_run
 from crossrec.runs.locks import BusyError, locked, take_lock
-from crossrec.runs.plan import Plan, open_source_model, plan, reads_text, with_text
+from crossrec.runs.plan import Plan, open_start, plan, reads_text, with_text
 from crossrec.runs.queue import spawn
 from crossrec.threads import set_threads, step_back
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
 from crossrec.training.recipes import find_recipe
+from crossrec.training.sequence import TransferConfig
 
 SAMPLE = 3.0
 """Seconds of training that are measured."""
@@ -118,13 +121,13 @@ def measure(planned: Plan, sample: float = SAMPLE) -> dict[str, Any]:
     pair, split = planned.view
     if reads_text(recipe, config, pair):
         pair = with_text(pair, config.encoder, config.most_reviews)
-    source_model = _source_model(planned) if recipe.needs_source else None
+    start = _start(planned) if recipe.starts_from else None
 
     def validate(recommender: Recommender) -> dict[str, float]:
         return quick(recommender, pair, split)
 
     control = Control(sample=sample)
-    job = Job(pair, split, config, planned.asked["seed"], validate, control, source_model)
+    job = Job(pair, split, config, planned.asked["seed"], validate, control, start)
     recommender, fitted = recipe.train(job)
     trained = time.monotonic()
     evaluate(recommender, pair, split, "test")
@@ -168,13 +171,23 @@ def main(stem: str) -> int:
     return 0
 
 
-def _source_model(planned: Plan) -> SASRec:
-    """The source model; while its run still waits, one of its size, which costs the same."""
+def _start(planned: Plan) -> Recommender:
+    """What the training starts from; while that run still waits, one of its size, which costs the same."""
     run = open_run(planned.asked["source_run"])
-    if run.finished:
-        return open_source_model(planned)
-    config: Any = from_dict(find_recipe("source-sasrec").config, run.config()["settings"])
-    return SASRec(config.sasrec, planned.pair.source.n_items)
+    return open_start(planned) if run.finished else _untrained(planned.pair, run)
+
+
+def _untrained(pair: DomainPair, run: Run) -> SASRecRecommender | TransferRecommender:
+    """A recommender of the size of a run that is a SASRec, with or without a bridge."""
+    about = run.config()
+    config: Any = from_dict(find_recipe(about["recipe"]).config, about["settings"])
+    model = SASRec(config.sasrec, pair.domain(about["domain"]).n_items)
+    if not isinstance(config, TransferConfig):
+        return SASRecRecommender(model)
+    source = _untrained(pair, open_run(about["source_run"])).model
+    assert isinstance(source, SASRec)
+    bridged = TransferSASRec(config.sasrec, config.bridge, pair.target.n_items, source.config.dim)
+    return TransferRecommender(bridged, source, config.bridge)
 
 
 def _from_measurement(planned: Plan, measured: dict[str, Any]) -> Estimate:

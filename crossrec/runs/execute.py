@@ -19,15 +19,16 @@ from crossrec.errors import CrossrecError
 from crossrec.evaluation import ratings
 from crossrec.evaluation.protocol import Evaluation, evaluate, quick, summary
 from crossrec.models.recommender import Recommender
-from crossrec.runs import controls, queue
+from crossrec.runs import controls, finetune, queue
 from crossrec.runs.catalog_write import write_run_catalog
 from crossrec.runs.folder import Run, RunWriter, run_stem
-from crossrec.runs.plan import Plan, open_source_model, plan, reads_text, view, with_text
+from crossrec.runs.plan import Plan, open_start, plan, reads_text, view, with_text
 from crossrec.stopping import Stop
 from crossrec.threads import every_core
 from crossrec.training.checkpoint import newest
 from crossrec.training.job import Job
 from crossrec.training.loop import Control, OnEvent
+from crossrec.training.policy import Tuned
 from crossrec.training.recipes import find_recipe
 from crossrec.training.reviews import ItemReviews
 
@@ -55,7 +56,7 @@ def train(
         settings: of the recipe's config; strings are read as the field's type.
         seed: of everything that is drawn: weights, order, dropout, negatives, and a cold-user split.
         split_kind: one of `split.KINDS`, such as "next-item" or "cold-user".
-        source_run: for recipes with a bridge, the run of the source model; None takes the newest that fits.
+        source_run: for recipes that start from one, such as a bridge; None takes the newest that fits.
         name: the run's folder, or None for a generated one.
         on_event: gets {"event": "start", "run"}, what the loop reports, and {"event": "test"} before the test.
         stop: asked during the training.
@@ -130,12 +131,10 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         if reads_text(recipe, config, pair):
             with processes.main_first():
                 pair = with_text(pair, config.encoder, config.most_reviews, report)
-        source_model = None
-        if recipe.needs_source:
-            source_model = open_source_model(planned)
+        start = open_start(planned) if recipe.starts_from else None
         track = run.folder / "tensorboard" if planned.asked["track"] else None
         control = Control(report, run.folder / "checkpoint", stop, track=track)
-        job = Job(pair, split, config, seed, lambda r: quick(r, pair, split), control, source_model)
+        job = Job(pair, split, config, seed, lambda r: quick(r, pair, split), control, start)
         recommender, fitted = recipe.train(job)
         seconds = fitted.seconds if fitted else time.monotonic() - started
         report({"event": "test"})
@@ -146,6 +145,9 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
             rated = _rate_hidden(recommender, pair, split, "test", asdict(config))
             report({"event": "controls"})
             beside |= controls.ask(recommender, pair, split)
+        tuned = None
+        if start is not None and isinstance(fitted, Tuned):
+            tuned = finetune.report(start, recommender, pair, split, planned.asked["source_run"], fitted.report)
         if writer is None:
             processes.wait()
             return run
@@ -157,6 +159,7 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         controls.write(run.folder, beside)
         writer.finish(
             {
+                **({} if tuned is None else {"finetune": tuned}),
                 "valid": valid,
                 "test": summary(tested, split.target_counts(pair)),
                 "ratings": None if rated is None else ratings.summary(rated),

@@ -10,17 +10,21 @@ import numpy as np
 
 from crossrec import processes
 from crossrec.config import from_dict
+from crossrec.data.logged import list_logs, open_log
 from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.data.split import Split, open_split, split_next_item
 from crossrec.errors import CrossrecError
 from crossrec.models.recommender import Recommender
-from crossrec.models.sasrec import SASRec, SASRecRecommender
 from crossrec.runs.folder import Run, matching, open_run
 from crossrec.text.dataset import with_vectors
 from crossrec.text.encoder import load_encoder
 from crossrec.training.job import Recipe
 from crossrec.training.loop import OnEvent
+from crossrec.training.policy import FinetuneConfig
 from crossrec.training.recipes import find_recipe
+
+START_WORDS = {"policy-finetune": "SASRec run to fine-tune"}
+"""What a recipe starts from, where it is not a source model."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def plan(
     Args:
         split_seed: of a cold-user split, where it is another than that of the training: several seeds can then be
             compared on the same people.
-        later: the source model may still be in training, for by then it will be finished.
+        later: the run that it starts from may still be in training, for by then it will be finished.
 
     Raises:
         CrossrecError: a name or a setting is wrong.
@@ -63,14 +67,16 @@ def plan(
     recipe = find_recipe(recipe_name)
     config: Any = from_dict(recipe.config, settings or {})
     pair = DomainPair.open(dataset)
-    if recipe.domain == "source" or recipe.needs_source:
+    if "source-sasrec" in (recipe.name, *recipe.starts_from):
         _require_source(pair)
+    if isinstance(config, FinetuneConfig):
+        _require_log(config.log, pair)
     with processes.main_first():
         split = open_split(pair, split_kind, seed if split_seed is None else split_seed)
-    if recipe.needs_source:
-        source_run = _source_run(pair, split, source_run, seed, later).name
+    if recipe.starts_from:
+        source_run = _source_run(recipe, pair, split, source_run, seed, later).name
     elif source_run is not None:
-        raise CrossrecError(f"{recipe.name} reads no source model: leave the source run {source_run!r} out.")
+        raise CrossrecError(f"{recipe.name} starts from no run: leave the source run {source_run!r} out.")
     seen = view(recipe, pair, split)[1]
     if not (len(seen.valid) and len(seen.test)):
         raise CrossrecError(
@@ -142,42 +148,53 @@ def _require_source(pair: DomainPair) -> None:
         raise CrossrecError(f"The dataset {pair.name!r} has a single domain: only target recipes can be trained on it.")
 
 
-def _source_run(pair: DomainPair, split: Split, name: str | None, seed: int, later: bool) -> Run:
-    """The run of the source model: the one that is named, or the newest on the same data and split, of the seed first.
+def _require_log(name: str, pair: DomainPair) -> None:
+    """Raises CrossrecError where a feedback log is not there, or belongs to other data; the sentence says which are."""
+    if not name:
+        there = ", ".join(list_logs(pair.name)) or "none yet; the feedback page and `crossrec feedback import` make one"
+        raise CrossrecError(f"Name the feedback log that is learned from: --set log=NAME; of {pair.name!r}: {there}.")
+    open_log(name).check(pair)
+
+
+def _source_run(recipe: Recipe, pair: DomainPair, split: Split, name: str | None, seed: int, later: bool) -> Run:
+    """The run that a recipe starts from: the one that is named, or the newest on the same data and split.
+
+    Of several recipes the preferred one is looked for first, and of its runs those of the seed.
 
     later: one that waits or is in training will do.
     """
     wanted = {"dataset_hash": pair.meta["hash"], "split": {"kind": split.kind, "seed": split.seed}}
     states = ("finished", "queued", "running") if later else ("finished",)
+    what = START_WORDS.get(recipe.name, "source model")
     if name is None:
-        asked = pair.name, "source-sasrec", states
-        found = matching(*asked, **wanted, seed=seed) or matching(*asked, **wanted)
-        if not found:
-            raise CrossrecError(
-                f"There is no finished source model for {pair.name!r} with this data and split: "
-                f"run `crossrec train-source --dataset {pair.name}` first."
-            )
-        return found[0]
+        for start in recipe.starts_from:
+            asked = pair.name, start, states
+            if found := matching(*asked, **wanted, seed=seed) or matching(*asked, **wanted):
+                return found[0]
+        command = {"source-sasrec": "train-source"}.get(recipe.starts_from[0], f"train {recipe.starts_from[0]}")
+        raise CrossrecError(
+            f"There is no finished {what} for {pair.name!r} with this data and split: "
+            f"run `crossrec {command} --dataset {pair.name}` first."
+        )
     run = open_run(name)
     config = run.config()
-    wanted |= {"recipe": "source-sasrec", "dataset": pair.name}
-    if any(config[key] != value for key, value in wanted.items()):
-        raise CrossrecError(f"Run {name!r} is not a source model of {pair.name!r} with this data and split.")
+    wanted |= {"dataset": pair.name}
+    if config["recipe"] not in recipe.starts_from or any(config[key] != value for key, value in wanted.items()):
+        raise CrossrecError(f"Run {name!r} is not a {what} of {pair.name!r} with this data and split.")
     if (state := run.state) not in states:
-        raise CrossrecError(f"The source model {name!r} is not there yet: its state is {state!r}.")
+        raise CrossrecError(f"The {what} {name!r} is not there yet: its state is {state!r}.")
     return run
 
 
-def open_source_model(planned: Plan) -> SASRec:
-    """The frozen source model that a plan names.
+def open_start(planned: Plan) -> Recommender:
+    """What the finished run that a plan starts from recommends with.
 
     Raises:
-        CrossrecError: its run is not finished, or is gone.
+        CrossrecError: the run is not finished, or is gone.
     """
-    name, seed = planned.asked["source_run"], planned.asked["seed"]
-    recommender = Recommender.load(_source_run(planned.pair, planned.split, name, seed, later=False).recommender)
-    assert isinstance(recommender, SASRecRecommender)
-    return recommender.model
+    asked = planned.asked
+    run = _source_run(planned.recipe, planned.pair, planned.split, asked["source_run"], asked["seed"], later=False)
+    return Recommender.load(run.recommender)
 
 
 def _require_tracking() -> None:

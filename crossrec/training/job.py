@@ -11,7 +11,7 @@ from crossrec import processes
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Split
 from crossrec.models.recommender import Recommender
-from crossrec.models.sasrec import SASRec
+from crossrec.models.sasrec import SASRec, SASRecRecommender
 from crossrec.training.loop import Control, Fitted
 
 MONITOR = "ndcg@10"
@@ -31,8 +31,13 @@ class Job:
     validate: Validate
     """Scores a recommender on the validation questions: {"ndcg@10", "hr@10"}."""
     control: Control = field(default_factory=Control)
-    source_model: SASRec | None = None
-    """The trained source model, for recipes that need one."""
+    start: Recommender | None = None
+    """Of the finished run that it starts from, for recipes that need one."""
+
+    @property
+    def source_model(self) -> SASRec | None:
+        """The trained model that it starts from, where that is a plain SASRec."""
+        return self.start.model if isinstance(self.start, SASRecRecommender) else None
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Recipe:
     train: Callable[[Job], tuple[Recommender, Fitted | None]]
     domain: str = "target"
     """Whose items it recommends."""
-    needs_source: bool = False
-    """Whether it starts from a finished `source-sasrec` run."""
+    starts_from: tuple[str, ...] = ()
+    """Recipes of which it needs a finished run to start from, the preferred one first; none for most."""
     needs_text: bool = False
     """Whether its histories carry review vectors, of the encoder that its config names."""
     takes_text: bool = False

@@ -5,6 +5,7 @@ from crossrec.training import coldstart, mapping
 from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
 from crossrec.training.ensemble import EnsembleConfig, ensemble
 from crossrec.training.job import Recipe
+from crossrec.training.policy import STARTS, FinetuneConfig, policy_finetune
 from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
 from crossrec.training.simple import LinearMapConfig, PopularityConfig, linear_map, popularity
@@ -21,10 +22,11 @@ RECIPES = {
         Recipe("ptupcdr", "PTUPCDR", mapping.PTUPCDRConfig, mapping.ptupcdr),
         Recipe("source-sasrec", "SASRec on the source domain", SequenceConfig, sasrec, domain="source"),
         Recipe("target-sasrec", "Target-only SASRec", SequenceConfig, sasrec),
-        Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, needs_source=True),
+        Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, starts_from=("source-sasrec",)),
         Recipe("racrec", "Review model (RACRec)", RACRecRecipeConfig, racrec, needs_text=True),
         Recipe("autoencoder", "Cross-domain autoencoder", AutoencoderRecipeConfig, autoencoder, takes_text=True),
         Recipe("ensemble", "Ensemble", EnsembleConfig, ensemble, takes_text=True),
+        Recipe("policy-finetune", "Fine-tuned on feedback", FinetuneConfig, policy_finetune, starts_from=STARTS),
     )
 }
 

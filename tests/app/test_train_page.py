@@ -3,12 +3,14 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.ui import train_form, train_recipes, train_runs, train_settings, train_words
 from app.ui.errors import plain
 from crossrec.config import from_dict
+from crossrec.data.logged import save_log
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
 from crossrec.runs import estimate, queue
@@ -128,7 +130,11 @@ def test_recipes_that_the_data_does_not_allow_are_named_with_the_reason(home):
     possible, refused = train_recipes.offered(DomainPair.open("bare"))
     assert "transfer-sasrec" in possible and not {"emcdr", "racrec", "content"} & set(possible)
     assert "RACRec" in " ".join(refused["Shoes has neither reviews nor titles"])
-    assert train_recipes.offered(DomainPair.open("demo")) == (list(RECIPES), {})
+    all_others = [name for name in RECIPES if name != "policy-finetune"]
+    assert train_recipes.offered(DomainPair.open("demo")) == (
+        all_others,
+        {train_recipes.NO_LOG: [RECIPES["policy-finetune"].title]},
+    )
     at = open_page(data="single")
     assert "Not on this data: " in words(at) and "Transfer SASRec" in words(at)
     assert set(at.selectbox(key="trn_recipe").options) == {"Popularity", "Target-only SASRec"}
@@ -143,13 +149,49 @@ def test_without_data_the_page_says_how_to_get_some(empty_home):
     assert not [button for button in at.button if button.key == "trn_start"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "policy-finetune"])
 def test_each_recipe_begins_with_its_own_command(own, recipe):
     at = choose(open_page(data="demo"), recipe)
     planned = plan(recipe, "demo", later=True)
     assert command(at) == f"{planned.asked['command']} --queue" and "--set" not in command(at)
     assert plain(train_recipes.ABOUT[recipe]) in [one.value for one in at.markdown]
     assert not at.warning
+
+
+def a_log(name: str, dataset: str = "demo") -> None:
+    """A feedback log of twelve people who were each shown one item."""
+    slates = pd.DataFrame(
+        {"session": [f"s{n}" for n in range(12)], "user": range(12), "policy": "even", "candidates": [[1, 2, 3]] * 12}
+    )
+    events = pd.DataFrame(
+        {"slate": range(12), "position": 0, "item": [1, 2, 3] * 4, "propensity": 1 / 3, "action": "click"}
+    ).assign(reward=1.0, time=None)
+    save_log(name, DomainPair.open(dataset), slates, events, {"origin": "by hand", "rewards": {}, "left_out": {}})
+
+
+def test_fine_tuning_wants_a_log_and_a_run_to_start_from(own):
+    a_log("first")
+    a_log("second")
+    a_log("elsewhere", "demo-untrained")
+    at = choose(open_page(data="demo"), "policy-finetune")
+    log = at.selectbox(key="trn_policy-finetune_log")
+    assert set(log.options) == {"first", "second"} and train_recipes.LOGS in words(at)
+    log.set_value("first").run()
+    planned = plan("policy-finetune", "demo", {"log": "first"}, later=True)
+    assert planned.asked["source_run"] == "demo-transfer-sasrec"
+    assert command(at) == f"{planned.asked['command']} --queue" and "--set log=first" in command(at)
+    assert plain(train_recipes.ABOUT["policy-finetune"]) in [one.value for one in at.markdown] and not at.warning
+    starts = at.selectbox(key="trn_source")
+    assert starts.label == "Starts from" and {"demo-transfer-sasrec", "demo-target-sasrec"} < set(starts.options)
+    starts.set_value("demo-target-sasrec").run()
+    assert "--source-run demo-target-sasrec" in command(at)
+    at.button(key="trn_start").click().run()
+    (name,) = queued()
+    config = open_run(name).config()
+    assert (config["recipe"], config["source_run"]) == ("policy-finetune", "demo-target-sasrec")
+    assert config["settings"]["log"] == "first"
+    no_run = train_recipes.obstacle("policy-finetune", DomainPair.open("demo-untrained"))
+    assert no_run == "there is no finished SASRec run of it to start from"
 
 
 def test_the_command_has_what_differs_from_the_preset(own):

@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from patience import in_epoch
 
 from crossrec.config import from_dict
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
+from crossrec.feedback.demo import Starts
+from crossrec.feedback.policy import PolicyConfig
+from crossrec.feedback.simulated import simulated_log
+from crossrec.feedback.simulator import SimulatedUsers
 from crossrec.runs.execute import resume, train
 from crossrec.runs.folder import Run, open_run
 from crossrec.stopping import Stop, Stopped
@@ -29,6 +34,7 @@ WORK: list[tuple[str, str, dict[str, Any]]] = [
     ("racrec", "cold-user", {"encoder": "static", "epochs": 3, "batch_size": 64, "components": 16, "average": 1.0}),
     ("autoencoder", "cold-user", {"encoder": "none", "hidden": 8, "epochs": 3, "batch_size": 16, "networks": 2}),
     ("ensemble", "cold-user", {"encoder": "static", "hidden": 8, "epochs": 3, "batch_size": 16, "components": 8}),
+    ("policy-finetune", "next-item", {"log": "played", "epochs": 3, "batch_size": 64, "lr": 1e-3, "weights": "all"}),
     ("emcdr", "cold-user", {"mapping": "mlp", "epochs": 4, "batch_size": 16}),
     ("ptupcdr", "cold-user", {"epochs": 4, "batch_size": 64}),
 ]
@@ -78,6 +84,11 @@ def test_every_recipe_with_epochs_is_here() -> None:
 
 @pytest.mark.parametrize(("recipe", "split", "settings"), WORK, ids=[work[0] for work in WORK])
 def test_stopped_twice_and_resumed(recipe: str, split: str, settings: dict[str, Any]) -> None:
+    if "log" in settings:
+        builds = Starts(open_run("tiny-target-sasrec")).builds(PolicyConfig(k=3, temperature=1.0, epsilon=0.2))
+        pair = DomainPair.open("tiny")
+        people = SimulatedUsers.of(pair)
+        simulated_log(settings["log"], pair, people, builds["frozen"], np.flatnonzero(pair.overlap)[:60], 6)
     whole = train(recipe, "tiny", settings, seed=3 if recipe == "racrec" else 0, split_kind=split, name="whole")
     seed = whole.config()["seed"]
     with pytest.raises(Stopped, match=r"It was stopped in epoch 1, after 2 of .*crossrec train --resume parts`\."):

@@ -18,7 +18,7 @@ from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
 from crossrec.models.bridge import BridgeConfig
 from crossrec.models.losses import gbce_beta
-from crossrec.models.sasrec import SASRec, SASRecConfig
+from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.transfer import TransferSASRec
 from crossrec.training.batches import Batch, Negatives
 from crossrec.training.job import Job
@@ -41,8 +41,9 @@ def source_model(n_items: int, max_len: int = 5) -> SASRec:
 def job(pair: DomainPair, recipe: str, seed: int = 0, split: Split | None = None, **settings: Any) -> Job:
     split = split or split_next_item(pair)
     config = from_dict(RECIPES[recipe].config, settings)
-    source = source_model(pair.source.n_items) if RECIPES[recipe].needs_source else None
-    return Job(pair, split, config, seed, lambda r: quick(r, pair, split), source_model=source)
+    starts = RECIPES[recipe].starts_from
+    source = SASRecRecommender(source_model(pair.source.n_items)) if starts else None
+    return Job(pair, split, config, seed, lambda r: quick(r, pair, split), start=source)
 
 
 def everybody(pair: DomainPair) -> Histories:
@@ -250,9 +251,7 @@ def test_hidden_events_change_nothing_that_is_learned(random_pair: MakePair) -> 
         settings = {**SMALL, "loss": "bce", "negatives": 3} if "sasrec" in name else {}
         one, two = (
             # Validation chooses the epoch; with a constant score it cannot.
-            RECIPES[name].train(
-                Job(p, split, work.config, 0, lambda r: {"ndcg@10": 0.5}, source_model=work.source_model)
-            )[0]
+            RECIPES[name].train(Job(p, split, work.config, 0, lambda r: {"ndcg@10": 0.5}, start=work.start))[0]
             for p, work in ((pair, job(pair, name, **settings)), (other, job(pair, name, **settings)))
         )
         known = pair.histories(np.arange(pair.n_users), split.source_train_end, split.target_train_end)
@@ -305,7 +304,7 @@ def test_nothing_to_learn_from_is_told(make_pair: MakePair) -> None:
         RECIPES["linear-map"].train(job(pair, "linear-map"))
     with pytest.raises(CrossrecError, match="train-source"):
         work = job(pair, "transfer-sasrec")
-        RECIPES["transfer-sasrec"].train(Job(work.pair, work.split, work.config, 0, work.validate, source_model=None))
+        RECIPES["transfer-sasrec"].train(Job(work.pair, work.split, work.config, 0, work.validate, start=None))
 
 
 def test_recipes_by_name() -> None:

@@ -8,7 +8,7 @@ both domains at the input, an output for each, and the words about the items at 
     source logits = h U' + e                 in training alone: a second task for the same code
 
 Left out of the paper: the variational form, and the annealing that it needs. The order of events does not count.
-Whoever has no target history, or no history at all, is answered by the same weights as everybody.
+Whoever has no history at all is answered by the same weights as everybody.
 
 B people, S and T items, D width, C width of a whitened text vector, I items, M networks.
 """
@@ -35,20 +35,25 @@ START, END = 0.05, 0.02
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    hidden: int = 256
+    hidden: int = 512
     """D, width of the code."""
-    dropout: float = 0.3
+    dropout: float = 0.5
     """Of the code."""
     input_dropout: float = 0.5
     """Share of a person's items that is not shown in training; the others weigh more for it."""
     popularity: float = 0.7
     """Weight of log(1 + training events) that the bias of an item starts from."""
+    target_shown: float = 0.0
+    """Share of training rows that show the target history; the others see the source alone, as cold people do. At 0 it
+    reads nothing else, and a target history changes nothing; above, the same weights answer known people too, and
+    strangers a little worse."""
     networks: int = 1
     """M, trained side by side from other starts; their scores are averaged. Time and memory grow with it."""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "networks"):
             require(getattr(self, name) > 0, f"{name} ({getattr(self, name)}) must be positive")
+        require(0 <= self.target_shown <= 1, f"target_shown ({self.target_shown}) must be in [0, 1]")
         for name in ("dropout", "input_dropout"):
             require(0 <= getattr(self, name) < 1, f"{name} ({getattr(self, name)}) must be in [0, 1)")
 
@@ -182,12 +187,14 @@ class AutoencoderRecommender(Recommender):
         """model: trained."""
         self.model = model.eval()
         self.n_items = len(model.target_words) - 1
+        self.uses = frozenset({"source", "target"} if model.config.target_shown else {"source"})
 
     @torch.inference_mode()
     def score(self, histories: Histories) -> Floats:
         self.model.eval()
         device = self.model.target_words.device
-        source, target = (torch.from_numpy(once(items)).to(device) for items in (histories.source, histories.target))
+        shown = histories.target if "target" in self.uses else histories.target[:, :0]
+        source, target = (torch.from_numpy(once(items)).to(device) for items in (histories.source, shown))
         return np.asarray(self.model(source, target).mean(0).float().cpu().numpy())
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

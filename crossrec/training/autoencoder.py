@@ -26,6 +26,14 @@ from crossrec.training.reviews import fit_whitening, mean_vectors
 
 @dataclass(frozen=True)
 class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
+    """Chosen on the validation people of food_kitchen, Food to Kitchen, cold-user-all-source, split seeds 0 to 2.
+
+    NDCG@10 in the mean of the three, each with a standard error of .0034 (about .0014 for a paired difference): linear
+    map .0440; this with width 256 .0507; with source_loss .5 .0521 (1: .0519); with width 512 and dropout .5 .0526.
+    Showing the target history in half of the rows costs .0010. Source histories cut short at random, an equal weight
+    for every person, and three networks instead of one made no difference that could be told from chance.
+    """
+
     encoder: str | None = "minilm"
     """Text encoder: minilm, static, distilbert, a hub id or a local folder; none reads no words. Without titles and
     reviews in the data none is read either."""
@@ -36,8 +44,6 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     source_loss: float = 0.5
     """Weight of the source items at the output, beside the target items: there are twice as many events to learn from,
     and a code that knows what goes with what in the source domain carries more over."""
-    target_shown: float = 0.25
-    """Share of training rows that show the target history: the others see the source alone, as cold people do."""
     epochs: int = 30
     """Most passes over the people; early stopping usually ends sooner."""
     batch_size: int = 256
@@ -50,14 +56,13 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     """Decoupled weight decay (AdamW)."""
     average: float = 1.0
     """Epochs over which the weights that are validated and kept are averaged."""
-    patience: int = 4
+    patience: int = 3
     """Epochs without a better validation score before training stops."""
 
     def __post_init__(self) -> None:
         LoopConfig.__post_init__(self)
         AutoencoderConfig.__post_init__(self)
         require(self.most_reviews > 0, f"most_reviews ({self.most_reviews}) must be positive")
-        require(0 <= self.target_shown <= 1, f"target_shown ({self.target_shown}) must be in [0, 1]")
         require(self.source_loss >= 0, f"source_loss ({self.source_loss}) must not be negative")
         require(self.components > 0, f"components ({self.components}) must be positive")
 

@@ -21,8 +21,8 @@ from crossrec.training.loop import Fitted
 CELLS = 150_000_000
 """Most scores (people times items times members) that the weights are fitted on; of more people, the first of a seeded
 order are taken."""
-STEP = 0.1
-"""By which the weight of a member rises at a time; the best one begins with 1."""
+STEPS = tuple(np.float32(step) for step in (0.05, 0.1, 0.2, 0.4))
+"""By which the weight of a member may rise at a time; the best one begins with 1."""
 Doubles = NDArray[np.float64]
 
 
@@ -70,7 +70,7 @@ def plain_members(job: Job) -> dict[str, Recommender]:
 def fit_weights(job: Job, members: dict[str, Recommender]) -> Doubles:
     """(M,) weights, none negative, by ensemble selection (Caruana et al., ICML 2004) on the validation people.
 
-    It begins with the best member, and adds, as long as NDCG@10 rises, a step of the weight of the member that raises
+    It begins with the best member, and adds, as long as NDCG@10 rises, a step to the weight of the member that raises
     it most. So the sum ranks these people no worse than its best member, and few steps can learn little by heart.
     Fitting the likelihood of a softmax instead was tried: it is concave, and chose weights that ranked much worse.
     """
@@ -85,13 +85,13 @@ def fit_weights(job: Job, members: dict[str, Recommender]) -> Doubles:
     weights, best = np.eye(len(parts))[int(np.argmax(alone))], max(alone)
     total = parts[int(np.argmax(alone))].copy()
     for _ in range(job.config.rounds):
-        found = [ndcg(total + STEP * part, histories, items, row) for part in parts]
-        chosen = int(np.argmax(found))
-        if found[chosen] <= best:
+        tried = [(at, step) for at in range(len(parts)) for step in STEPS]
+        found = [ndcg(total + step * parts[at], histories, items, row) for at, step in tried]
+        if max(found) <= best:
             break
-        best = found[chosen]
-        weights[chosen] += STEP
-        total += STEP * parts[chosen]
+        best, (at, step) = max(found), tried[int(np.argmax(found))]
+        weights[at] += step
+        total += step * parts[at]
     return weights
 
 

@@ -26,7 +26,7 @@ def words(width: int = WIDTH) -> list[NDArray[np.float32]]:
 
 def made(width: int = WIDTH, **settings: Any) -> Autoencoder:
     torch.manual_seed(1)
-    model = Autoencoder(AutoencoderConfig(hidden=5, **settings), words(width), COUNTS)
+    model = Autoencoder(AutoencoderConfig(**{"hidden": 5, "target_shown": 0.5} | settings), words(width), COUNTS)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)
@@ -69,6 +69,14 @@ def test_what_a_person_has_is_a_set() -> None:
     assert once(np.zeros((2, 0), np.int64)).shape == (2, 0)
 
 
+def test_trained_on_the_source_alone_it_takes_no_notice_of_a_target_history() -> None:
+    recommender = AutoencoderRecommender(made(target_shown=0.0))
+    assert recommender.uses == {"source"}
+    assert AutoencoderRecommender(made()).uses == {"source", "target"}
+    scores = recommender.score(Histories.of([[1, 3], [1, 3]], [[], [4, 5]]))
+    np.testing.assert_allclose(scores[0, 1:], scores[1, 1:], rtol=1e-5)
+
+
 def test_dropped_items_make_the_others_weigh_more() -> None:
     """The mean over many draws is what all items say."""
     model = made(input_dropout=0.5, dropout=0.0)
@@ -102,6 +110,7 @@ def test_without_words_it_is_saved_and_loaded_too(tmp_path: Path) -> None:
         ({"hidden": 0}, r"hidden \(0\) must be positive"),
         ({"networks": 0}, r"networks \(0\) must be positive"),
         ({"dropout": 1.0}, r"dropout \(1.0\) must be in \[0, 1\)"),
+        ({"target_shown": 1.5}, r"target_shown \(1.5\)"),
         ({"input_dropout": -0.1}, r"input_dropout \(-0.1\)"),
     ],
 )

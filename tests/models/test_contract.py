@@ -126,13 +126,13 @@ def _racrec(mode: str = "corrected", ranks: bool = True) -> Recommender:
     return RACRecRecommender(model, whitening, draw(I_TARGET), reading, expected, biases, context)
 
 
-def _autoencoder(width: int = WIDTH, networks: int = 1) -> Recommender:
+def _autoencoder(width: int = WIDTH, networks: int = 1, shown: float = 0.5) -> Recommender:
     rng = np.random.default_rng(12)
     words = [rng.normal(size=(n + 1, width)).astype(np.float32) for n in (I_SOURCE, I_TARGET)]
     for table in words:
         table[[0, 2]] = 0  # nothing is written about item 2
     torch.manual_seed(12)
-    model = Autoencoder(AutoencoderConfig(hidden=6, networks=networks), words, COUNTS)
+    model = Autoencoder(AutoencoderConfig(hidden=6, networks=networks, target_shown=shown), words, COUNTS)
     _stir(model)
     return AutoencoderRecommender(model)
 
@@ -154,6 +154,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "racrec, by stars": lambda: _racrec(ranks=False),
     "racrec, classic": lambda: _racrec("classic", ranks=False),
     "autoencoder": _autoencoder,
+    "autoencoder, source alone": lambda: _autoencoder(shown=0.0),
     "autoencoder, three, no words": lambda: _autoencoder(0, 3),
     "ensemble": _ensemble,
     "oracle": _oracle,

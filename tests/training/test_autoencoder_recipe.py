@@ -126,7 +126,8 @@ def test_the_source_counts_by_its_weight() -> None:
 def test_it_learns_which_source_item_goes_with_which_target_item(make_pair: MakePair) -> None:
     kinds = np.random.default_rng(0).integers(1, 7, 200)
     pair = make_pair([[int(k)] for k in kinds], [[int(k), int(k) + 6] for k in kinds])
-    work = job(pair, hidden=16, epochs=60, patience=60, lr=0.02, batch_size=32, input_dropout=0.0)
+    settings = {"hidden": 16, "epochs": 60, "patience": 60, "lr": 0.02, "batch_size": 32, "target_shown": 0.5}
+    work = job(pair, **settings, input_dropout=0.0, dropout=0.2)
     recommender = trained(work)
     lists = recommender.recommend(Histories.of([[k] for k in range(1, 7)], [[]] * 6), 2)[0]
     assert [set(row) for row in lists.tolist()] == [{k, k + 6} for k in range(1, 7)]

@@ -28,10 +28,11 @@ from crossrec.training.reviews import fit_whitening, mean_vectors
 class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     """Chosen on the validation people of food_kitchen, Food to Kitchen, cold-user-all-source, split seeds 0 to 2.
 
-    NDCG@10 in the mean of the three, each with a standard error of .0034 (about .0014 for a paired difference): linear
-    map .0440; this with width 256 .0507; with source_loss .5 .0521 (1: .0519); with width 512 and dropout .5 .0526.
-    Showing the target history in half of the rows costs .0010. Source histories cut short at random, an equal weight
-    for every person, and three networks instead of one made no difference that could be told from chance.
+    NDCG@10 in the mean of the three: linear map .0440; trials of this with width 256 .0507, with source_loss .5 .0521
+    (1: .0519), with width 512 and dropout .5 .0526, the best of ten trials and so partly luck: trained again with these
+    settings it came to .0511. A paired difference has a standard error of about .0014. Showing the target history in
+    half of the rows cost .0010. Source histories cut short at random, an equal weight for every person, and on one
+    split three networks, made no difference that could be told from chance.
     """
 
     encoder: str | None = "minilm"

@@ -14,6 +14,7 @@ import pytest
 from crossrec.data.demo import DemoConfig
 from crossrec.data.pair import DomainPair
 from crossrec.evaluation.statistics import Interval, mean_intervals
+from crossrec.feedback.demo import Starts
 from crossrec.feedback.policy import PolicyConfig, SoftmaxPolicy, z_scores
 from crossrec.feedback.simulated import simulated_log
 from crossrec.feedback.simulator import Build, Fixed, Policy, SimulatedUsers
@@ -28,8 +29,8 @@ LOGS = PolicyConfig(temperature=1.0, epsilon=0.2)
 """What made the logs: bold enough to show what the start overlooks."""
 POLICY = PolicyConfig()
 """What is played: that of the recipe's settings."""
-SHOWN, SLATES = 80, 20
-"""Slates of a log that a person met, and slates that are played with each."""
+SHOWN, SLATES, SEED = 80, 20, 3
+"""Slates of a log that a person met, slates that are played with each, and the seed of the logs."""
 FINETUNE = {"batch_size": 512, "lr": 1e-3}
 
 
@@ -44,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pair = DomainPair.open("world")
         people, build = SimulatedUsers.of(pair), Starts(base).builds(LOGS)["frozen"]
         for clicks in ("taste", "random"):
-            simulated_log(clicks, pair, people, build, np.flatnonzero(pair.overlap), SHOWN, seed=0, clicks=clicks)
+            simulated_log(clicks, pair, people, build, np.flatnonzero(pair.overlap), SHOWN, seed=SEED, clicks=clicks)
             train("policy-finetune", "world", {**FINETUNE, "log": clicks}, source_run="base", name=f"by-{clicks}")
     return home
 

@@ -115,6 +115,8 @@ def feedback_import(
         raise CrossrecError("--session goes with --played: a file is imported whole.")
     columns = dict(_pairs(column, "column", "propensity=chance"))
     rewards = {action: _number(value, action) for action, value in _pairs(reward, "reward", "click=1")}
+    if played and (columns or rewards):
+        raise CrossrecError("--column and --reward go with a file: what was played says both itself.")
     pair = DomainPair.open(paths.slug(dataset, "dataset"))
     if file is None:
         log = import_played(name or f"{dataset}-played", FeedbackLog(), pair, session, replace)
@@ -214,11 +216,11 @@ def feedback_export(
     from crossrec.data.pair import DomainPair
     from crossrec.feedback.log import FeedbackLog
 
-    names: dict[str, Sequence[str]] = {}
-    for about in list_datasets():
-        items = DomainPair.open(about["name"]).items("target")
-        names[about["name"]] = ["", *items.sort_values("item")["item_id"]]
-    rows = FeedbackLog().export(file, session, run, names)
+    log, names = FeedbackLog(), dict[str, Sequence[str]]()
+    shown = set(log.frame(session, run)["dataset"])
+    for name in {about["name"] for about in list_datasets()} & shown:
+        names[name] = ["", *DomainPair.open(name).items("target").sort_values("item")["item_id"]]
+    rows = log.export(file, session, run, names)
     if json_:
         print_json({"file": str(file), "rows": rows})
         return
@@ -290,7 +292,7 @@ def feedback_ope(
     """Tell from a log what another policy would have earned, or why the log cannot tell."""
     from crossrec.data.logged import open_log
     from crossrec.feedback.events import read_events
-    from crossrec.feedback.judging import judge_run
+    from crossrec.feedback.judging import ASSUMED, judge_run
     from crossrec.feedback.ope import judge
     from crossrec.runs.folder import open_run
 
@@ -303,8 +305,8 @@ def feedback_ope(
             )
         events = read_events(Path(log))
         uniform = events.frame["item"].nunique() if assume_uniform else None
-        assumed = events.assumed if assume_uniform else None
-        found = judge(events.logged(uniform), events.target(policy), clip=clip, seed=seed, assumed=assumed)
+        doubts = [ASSUMED] if assume_uniform and events.assumed else []
+        found = judge(events.logged(uniform), events.target(policy), clip=clip, seed=seed, doubts=doubts)
         notes = [events.assumed] if events.assumed else []
         plain = found.plain() | {"notes": notes}
     else:

@@ -124,6 +124,7 @@ def test_columns_and_rewards_are_named(crossrec: Crossrec, tiny_copy: Path, tmp_
         (("import", "x.csv", "--session", "s"), "--session goes with --played"),
         (("import", "--played", "--dataset", "tiny", "--column", "session"), "not of the form key=value"),
         (("import", "--played", "--dataset", "tiny", "--reward", "click=much"), "give a number"),
+        (("import", "--played", "--dataset", "tiny", "--reward", "click=1"), "go with a file"),
         (("import", "--played", "--dataset", "tiny"), "play on the feedback page first"),
         (("ope", "nowhere", "--policy", "tiny-popularity"), "There is no log 'nowhere'"),
         (("rm", "nowhere", "--yes"), "There is no log 'nowhere'"),

@@ -165,7 +165,7 @@ def judge(
     clip: float = CLIP,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    assumed: str | None = None,
+    doubts: Sequence[str] = (),
 ) -> Judgement:
     """Compares two policies on one log, and refuses to rank them where it cannot tell.
 
@@ -176,7 +176,7 @@ def judge(
         clip: the largest weight of clipped IPS.
         seed: of the resampling.
         resamples: how many.
-        assumed: what the propensities only assume, in a clause: a reason not to rank.
+        doubts: reasons not to rank that the rows do not show, each a clause; the first ones to be told.
 
     Raises:
         CrossrecError: a policy has another number of rows than the log, or both have one name.
@@ -193,8 +193,7 @@ def judge(
     estimates = {policy.name: {k: next(found) for k in terms} for policy, terms in ((target, one), (other, two))}
     differences = {name: next(found) for name in shared}
     diagnostics = {policy.name: diagnose(w, log) for policy, w in both}
-    reasons = [reason for policy, w in both for reason in _refusals(log, policy, w)]
-    refusals = tuple(dict.fromkeys([assumed, *reasons] if assumed else reasons))
+    refusals = tuple(dict.fromkeys([*doubts, *(one for policy, w in both for one in _refusals(log, policy, w))]))
     primary = "DR" if "DR" in differences else "SNIPS"
     verdict = _verdict(target.name, other.name, primary, differences[primary], refusals)
     return Judgement(target.name, other.name, estimates, differences, diagnostics, primary, verdict, refusals)

@@ -81,6 +81,37 @@ def test_columns_by_their_usual_names_and_by_a_mapping(tmp_path: Path) -> None:
         assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["e.csv", "e.jsonl", "e.parquet"])
+def test_slate_user_policy_and_candidates_are_kept_where_they_are(name: str, tmp_path: Path) -> None:
+    about = {"session": "a", "user_id": "u", "slate": 7, "policy": "p", "action": "click"}
+    chosen: Any = [["i1", "i2"], ["i1", "i2"], None]
+    rows = [about | {"item_id": "i1", "item": 5, "candidate_ids": one, "candidates": [5, 6]} for one in chosen]
+    if name == "e.csv":
+        rows = [row | {"candidate_ids": row["candidate_ids"] and json.dumps(row["candidate_ids"])} for row in rows]
+    found = read_events(write(tmp_path / name, rows))
+    assert found.frame[["session", "user", "slate", "policy"]].iloc[0].tolist() == ["a", "u", "7", "p"]
+    assert found.frame["item"].tolist() == ["i1"] * 3, "ids go before numbers"
+    assert found.frame["candidates"].tolist() == [("i1", "i2"), ("i1", "i2"), None]
+    assert found.frame["candidates"][0] is found.frame["candidates"][1]
+    assert found.frame["line"].tolist() == ([2, 3, 4] if name == "e.csv" else [1, 2, 3])
+    bare = read_events(write(tmp_path / f"bare-{name}", ROWS)).frame
+    assert bare[["user", "slate", "policy", "candidates"]].isna().all(axis=None)
+
+
+def test_candidates_that_are_no_list_and_half_characters(tmp_path: Path) -> None:
+    path, row = tmp_path / "a.csv", "s,i1,click,"
+    bad = ["i1", '"{""a"": 1}"', '"[[""i1""]]"', "[" * 3000, '"[1.5]"', "[" + "9" * 5000 + "]"]
+    path.write_text("session,item,action,candidates\n" + "".join(f"{row}{one}\n" for one in [*bad, "[]", '"[1, 2]"']))
+    found = read_events(path)
+    assert (found.failed, len(found.frame)) == (6, 2)
+    assert found.errors[0] == "line 2: the candidates 'i1' are no list of item ids."
+    assert all(error.endswith("are no list of item ids.") and len(error) < 120 for error in found.errors)
+    assert found.frame["candidates"].tolist() == [None, ("1", "2")], "of an empty list nothing was chosen: unknown"
+    half = tmp_path / "b.jsonl"
+    half.write_text('{"session": "a\\ud800", "item": "i", "action": "click"}\n')
+    assert read_events(half).frame["session"].tolist() == ["a?"], "which a file can keep"
+
+
 def test_keys_that_come_late_in_json_lines_count(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"session": "a", "item": 1, "action": "click"}] * 300
     found = read_events(write(tmp_path / "a.jsonl", [*rows, {**rows[0], "propensity": 0.5}, {**rows[0], "reward": 7}]))

@@ -64,7 +64,7 @@ def test_probabilities_are_those_that_the_policy_would_draw_by(pair: DomainPair,
         wanted.append(policy.slate(np.array([np.flatnonzero(policy.items == item)[0] for item in shown])).propensities)
     rows, _ = judging._exact(log)
     model = RewardModel.fit(rows, pair.target.n_items, 0)
-    target, left = judging._target(starts.opened, log, rows, model, config, lambda event: None)
+    target, left, _ = judging._target(starts.opened, log, rows, model, config, lambda event: None)
     assert target.probabilities == pytest.approx(np.concatenate(wanted))
     assert left.reshape(-1, 3)[0].tolist() == [len(log.slates["candidates"][0]) - n for n in range(3)]
 
@@ -149,6 +149,29 @@ def test_other_data_and_source_runs_are_refused(pair: DomainPair, people: Simula
     other = save_log("other", pair, log.slates, log.events, {"origin": "", "rewards": {}, "left_out": {}})
     with pytest.raises(CrossrecError, match="import it again"):
         judge_run(replace(other, meta=other.meta | {"dataset_hash": "x"}), open_run(RUN))
+
+
+def test_what_a_policy_would_show_twice_in_a_slate_is_counted() -> None:
+    """Three places of four candidates with m = .7, .1, .1, .1, below others that the log's policy drew: by hand."""
+    config = PolicyConfig(k=1, temperature=1.0, epsilon=0.0)
+    scores = np.array([-np.inf, *np.log([0.7, 0.1, 0.1, 0.1])])
+    chooser = judging._Chooser(scores, np.array([1, 2, 3, 4]), config)
+    rates = np.zeros(5)
+    pi, _, _, twice = chooser.look(np.array([2, 3, 4]), rates)
+    assert pi == pytest.approx([0.1, 0.1 / 0.9, 0.1 / 0.8])
+    assert twice == pytest.approx(0.7 + 0.7 / 0.9 + 0.7 / 0.8 - 1), "item 1 stays, and is wanted in each place"
+    assert chooser.look(np.array([1, 2, 3]), rates)[3] == 0, "what was shown is not wanted again"
+    assert chooser.look(np.array([2]), rates)[3] == 0, "in one place nothing comes twice"
+
+
+def test_a_policy_of_few_items_is_not_ranked(pair: DomainPair, people: SimulatedUsers) -> None:
+    """By place alone it earns more than slates of its own can; each weight by itself is fine."""
+    log = a_log(pair, people, 40)
+    sharp = judge_run(log, open_run(RUN), config=PolicyConfig(temperature=0.15, epsilon=0.1))
+    assert "in several places of one slate, more than 10%" in sharp.judgement.verdict
+    assert any("with slates of its own" in note for note in sharp.notes)
+    broad = judge_run(log, open_run(RUN), config=PolicyConfig(temperature=1.5, epsilon=0.3))
+    assert not broad.judgement.refusals and not any("with slates of its own" in note for note in broad.notes)
 
 
 def test_two_runs_are_compared_on_the_same_rows(pair: DomainPair, people: SimulatedUsers) -> None:

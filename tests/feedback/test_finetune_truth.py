@@ -31,7 +31,7 @@ POLICY = PolicyConfig()
 """What is played: that of the recipe's settings."""
 SHOWN, SLATES, SEED = 80, 20, 3
 """Slates of a log that a person met, slates that are played with each, and the seed of the logs."""
-FINETUNE = {"batch_size": 512, "lr": 1e-3}
+FINETUNE = {"batch_size": 512, "lr": 1e-3, "epochs": 6, "patience": 2}
 
 
 @pytest.fixture(scope="module")

@@ -46,10 +46,10 @@ def sentence(metrics: dict[str, Any]) -> str | None:
     if about is None:
         return None
     judge, rows = about["judge"], sum(about["rows"].values())
-    change = 100 * judge["gain"] / judge["before"] if judge["before"] else float("nan")
+    change = f"{100 * judge['gain'] / judge['before']:+.1f} %; " if judge["before"] else ""
     held = (
         f"its value on {judge['sessions']:,} sessions that judged was {judge['before']:.4f} before and "
-        f"{judge['after']:.4f} after ({change:+.1f} %; gain {judge['gain']:+.4f}, 95 % interval {judge['low']:+.4f} to "
+        f"{judge['after']:.4f} after ({change}gain {judge['gain']:+.4f}, 95 % interval {judge['low']:+.4f} to "
         f"{judge['high']:+.4f})"
     )
     left = sum(about["left_out"].values())

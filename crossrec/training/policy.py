@@ -130,7 +130,7 @@ def mixture(scores: Tensor, own: Tensor, allowed: Tensor, temperature: float, ep
     mean = (scores * known).sum(1, keepdim=True) / n
     deviation = (((scores - mean) * known).square().sum(1, keepdim=True) / n).clamp(min=1e-12).sqrt()
     logits = ((scores - mean) / (deviation * temperature)).masked_fill(~allowed, -torch.inf)
-    return (1 - epsilon) * logits.softmax(1) + epsilon * allowed / allowed.sum(1, keepdim=True)
+    return (1 - epsilon) * logits.softmax(1) + epsilon * allowed.to(scores.dtype) / allowed.sum(1, keepdim=True)
 
 
 def drawn(m: Tensor, items: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,8 +37,9 @@ Ints = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 FOLDS = 5
-SHRINK = 20.0
-"""Rows of mean reward that every item is given beside its own."""
+SHRINK = 100.0
+"""Rows of mean reward that every item is given beside its own. Clicks are rare: on simulated logs of 4 to 40 thousand
+rows 100 to 200 foretell other sessions best, and with 20 or fewer a model of the position alone does better."""
 PEOPLE = 256
 """Users that are scored at once."""
 ILLUSTRATION = (

@@ -258,7 +258,7 @@ def test_a_file_beyond_the_limits_is_refused(tmp_path: Path, monkeypatch: pytest
             "not read as a table beyond line 3",
         ),
         ("a.jsonl", b'[{"session": 1}]', "one JSON array"),
-        ("a.csv.gz", gzip.compress(b"session,item,action\n" + b"a,i,click\n" * 9)[:-9], "damaged gzip"),
+        ("a.csv.gz", gzip.compress(b"session,item,action\n" + b"a,i,click\n" * 9, mtime=0)[:-9], "damaged gzip"),
         ("a.parquet", b"PAR1" + bytes(50) + b"PAR1", "damaged Parquet"),
     ],
 )

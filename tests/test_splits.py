@@ -23,7 +23,7 @@ from crossrec.data.split import (
     next_item,
     open_split,
     read_leak_report,
-    split_next_item,
+    split_unstored,
 )
 from crossrec.errors import CrossrecError
 
@@ -62,7 +62,7 @@ def test_next_item_against_plain_python(random_pair: MakePair, seed: int, timed:
     found = next_item(pair)
     assert (table(found[0]), table(found[1])) == (valid, test)
 
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     for user in range(pair.n_users):
         n = int(pair.target.counts[user])
         assert split.target_train_end[user] == max(0, n - 2)
@@ -109,7 +109,7 @@ SHARES = {"cold-user": 0.1, "cold-user-20": 0.2, "cold-user-50": 0.5, "cold-user
 
 
 def test_every_kind_of_cold_user_is_there_twice() -> None:
-    assert set(KINDS) == {"next-item", *SHARES, *(f"{kind}-all-source" for kind in SHARES)}
+    assert set(KINDS) == {"next-item", "merged", *SHARES, *(f"{kind}-all-source" for kind in SHARES)}
 
 
 @given(seed=st.integers(0, 100_000), users=st.integers(0, 60), timed=st.booleans())
@@ -168,7 +168,7 @@ def test_a_tie_is_not_before(make_pair: MakePair) -> None:
 
 def test_popularity_counts_only_training_events(make_pair: MakePair) -> None:
     pair = make_pair([[1, 2], [2]], [[1, 2, 3, 4], [2, 4, 1]], [[0, 9], [0]], [[1, 2, 3, 4], [1, 2, 3]], n_target=5)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     assert split.target_counts(pair).tolist() == [0, 1, 2, 0, 0, 0]
     # Source item 2 of user 0 came at 9, after the hidden events; it counts for user 1.
     assert split.source_counts(pair).tolist() == [0, 1, 1]
@@ -177,7 +177,7 @@ def test_popularity_counts_only_training_events(make_pair: MakePair) -> None:
 @given(seed=st.integers(0, 10_000))
 def test_counts_against_plain_python(random_pair: MakePair, seed: int) -> None:
     pair = random_pair(seed)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     for which, ends, counts in (
         ("target", split.target_train_end, split.target_counts(pair)),
         ("source", split.source_train_end, split.source_counts(pair)),
@@ -324,7 +324,7 @@ def test_cold_users_in_two_parts_or_in_training_are_found(pair: DomainPair) -> N
 
 def test_without_times_the_report_says_what_it_cannot_check(make_pair: MakePair) -> None:
     pair = make_pair([[1, 2]], [[1, 2, 3]], n_target=4)
-    report = leak_report(pair, split_next_item(pair))
+    report = leak_report(pair, split_unstored(pair))
     unknown = [check["name"] for check in report["checks"] if check["found"] is None]
     assert unknown == ["Source events from the future", "Source events trained on from the future"]
     assert any("cannot be checked" in note for note in report["notes"])
@@ -335,7 +335,7 @@ def test_the_report_counts_what_was_hidden_and_what_ties(pair: DomainPair, make_
     # User 0 hides 1 + 0 source events, user 1 none.
     assert leak_report(pair, clean())["notes"][0].startswith("1 source events were hidden")
     tied = make_pair([[1]], [[1, 2, 3]], [[0]], [[4, 4, 4]])
-    assert leak_report(tied, split_next_item(tied))["notes"][1].startswith("2 questions share their time")
+    assert leak_report(tied, split_unstored(tied))["notes"][1].startswith("2 questions share their time")
 
 
 @pytest.mark.parametrize("seed", [0, 1])

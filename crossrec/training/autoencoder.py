@@ -1,5 +1,10 @@
 """The recipe of the cross-domain autoencoder: people as sets of items, some of them hidden, and all that they took.
 
+Three kinds of people teach it: those with both domains, from the source what they took of the target; those without a
+source, from some of what they took of the target all of it; and whoever has a source, what goes with what there. That
+last part needs no target, so held-out people's visible source histories, which are known when they are asked for, and
+people of the source alone teach the code too.
+
 B people in a batch, S and T items, C width of a whitened vector, I items.
 """
 
@@ -73,10 +78,10 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
 
 
 def autoencoder(job: Job) -> tuple[Recommender, Fitted]:
-    """Trains on everybody who has target events in the training part.
+    """Trains on everybody who has events in the training part.
 
     Raises:
-        CrossrecError: there is nobody.
+        CrossrecError: nobody has target events there.
     """
     config: AutoencoderRecipeConfig = job.config
     pair, split = job.pair, job.split
@@ -118,14 +123,15 @@ class People(NamedTuple):
 
 
 class PeopleBatches:
-    """Everybody with target events in the training part, once an epoch, in seeded order."""
+    """Everybody with something to tell in the training part, once an epoch, in seeded order."""
 
     def __init__(self, job: Job):
-        """Raises CrossrecError where there is nobody."""
+        """Raises CrossrecError where nobody has target events."""
         self.pair, self.split, self.config, self.seed = job.pair, job.split, job.config, job.seed
-        self.users = np.flatnonzero(self.split.target_train_end > 0)
-        if not len(self.users):
+        known = self.split.target_train_end > 0
+        if not known.any():
             raise CrossrecError(f"No {self.pair.target.label} event is left to train on.")
+        self.users = np.flatnonzero(known | (bool(self.config.source_loss) & (self.split.source_train_end > 0)))
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.config.batch_size)
@@ -134,7 +140,9 @@ class PeopleBatches:
         """The batches from step `start` on; who is shown their target history is drawn anew each epoch."""
         rng, size = np.random.default_rng([self.seed, epoch]), self.config.batch_size
         order = rng.permutation(self.users)
-        shown = rng.random(len(order)) < self.config.target_shown
+        # Whoever has nothing else is shown half of the time: from nothing at all only popularity can be told.
+        alone = self.split.source_train_end[order] == 0
+        shown = rng.random(len(order)) < np.where(alone, max(0.5, self.config.target_shown), self.config.target_shown)
         for at in range(start * size, len(order), size):
             users, seen = processes.part(order[at : at + size]), processes.part(shown[at : at + size])
             yield self.batch(users, seen)
@@ -147,21 +155,28 @@ class PeopleBatches:
 
 
 class AutoencoderLoss:
-    """Multinomial likelihood of all that people have: of their target items, and beside it of their source items."""
+    """Multinomial likelihood of all that people have: of their target items, and beside it of their source items.
+
+    The target items of people without a source are a mean of their own: where few people have both domains, the many
+    others would drown what is to be learned, the way from one to the other.
+    """
 
     def __init__(self, source_loss: float):
         self.source_loss = source_loss
 
     def __call__(self, net: nn.Module, people: People) -> dict[str, Tensor]:
-        """{"loss", "target", "source"}"""
+        """{"loss", "target", "alone", "source"}; a part that nobody of the batch has is missing."""
         assert isinstance(net, Autoencoder)
         source, shown, answers = (items.to(net.target_words.device) for items in people)
         codes = net.codes(source, shown)
-        parts = {"target": multinomial_nll(net.target_logits(codes), answers)}
-        total = parts["target"]
-        if self.source_loss and (source > 0).any():
-            parts["source"] = multinomial_nll(net.source_logits(codes), source)
-            total = total + self.source_loss * parts["source"]
+        there, parts = (source > 0).any(1), dict[str, Tensor]()
+        for name, rows in (("target", there), ("alone", ~there)):
+            if (answers[rows] > 0).any():
+                parts[name] = multinomial_nll(net.target_logits([code[rows] for code in codes]), answers[rows])
+        weights = {"source": self.source_loss}
+        if self.source_loss and there.any():
+            parts["source"] = multinomial_nll(net.source_logits([code[there] for code in codes]), source[there])
+        total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
         return {"loss": total, **parts}
 
 

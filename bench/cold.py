@@ -45,9 +45,7 @@ def fold_table(pair: DomainPair, fold: int, all_source: bool, settings: dict[str
     return pd.concat(tables)
 
 
-def ratios(
-    values: NDArray[np.float64], base: NDArray[np.float64], resamples: int = 2000
-) -> tuple[float, float, float]:
+def ratios(values: NDArray[np.float64], base: NDArray[np.float64], resamples: int = 2000) -> tuple[float, float, float]:
     """Ratio of the means of the same people's values, with its 95 % bootstrap interval over people."""
     rng, n = np.random.default_rng(0), len(values)
     drawn = [rng.integers(0, n, n) for _ in range(resamples)]

@@ -19,6 +19,7 @@ ABOUT = {
     "target-sasrec": "Learns from target histories alone: the baseline that transfer must beat.",
     "transfer-sasrec": "The same model as the baseline, which also sees what a person did in the source domain.",
     "autoencoder": "Sees all that a person has as one set, and tells all that they would take, in both domains.",
+    "unified": "One model of both domains in one order: for people it knows, and for strangers by the same weights.",
     "ensemble": "Asks the autoencoder, the linear map, neighbours, words and popularity together, each by its weight.",
     "racrec": "Reads reviews of both domains, and separates the taste that carries over from the one that does not.",
     "policy-finetune": "A finished SASRec that learns on from what people did with the slates they were shown.",

@@ -190,7 +190,9 @@ class Reader:
         users = None if user is None else np.full(len(batch), user, np.int64)
         labels = {place: self.catalog.shelves[which].label for which, place in self.place.items()}
         first = labels.get("source", "") <= labels["target"]
-        parts["source_before"] = pad([_before(*both, first) for both in zip(*times.values(), strict=True)])
+        parts["source_before"] = pad(
+            [_before(*both, first) for both in zip(times["source"], times["target"], strict=True)]
+        )
         return Histories(users=users, **parts)
 
     def shown(self, pieces: Sequence[Piece]) -> list[Evidence]:

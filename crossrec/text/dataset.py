@@ -188,7 +188,8 @@ def _texts(
 
 
 def _not_its_own(pair: DomainPair, which: str, what: str) -> CrossrecError:
+    file = pair.folder / f"{pair.filed(which)}.{what}.parquet"
     return CrossrecError(
-        f"{pair.folder / f'{pair.filed(which)}.{what}.parquet'} does not fit the {which} domain in memory: vectors are added to a "
-        "dataset as it was opened, before it is cut; if it was, make the dataset again."
+        f"{file} does not fit the {which} domain in memory: vectors are added to a dataset as it was opened, before it "
+        "is cut; if it was, make the dataset again."
     )

@@ -9,7 +9,7 @@ B people in a batch, S and T items, C width of a whitened vector, I items.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +20,16 @@ from torch import Tensor, nn
 from crossrec import processes
 from crossrec.config import require
 from crossrec.data.histories import Ints
-from crossrec.data.pair import DOMAINS
 from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender, once
 from crossrec.models.recommender import Recommender
 from crossrec.training.job import MONITOR, Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
-from crossrec.training.reviews import fit_whitening, mean_vectors
+from crossrec.training.words import WordsConfig, item_words
 
 
 @dataclass(frozen=True)
-class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
+class AutoencoderRecipeConfig(LoopConfig, WordsConfig, AutoencoderConfig):
     """Chosen on the validation people of food_kitchen, Food to Kitchen, cold-user-all-source, split seeds 0 to 2.
 
     NDCG@10 in the mean of the three: linear map .0440; trials of this with width 256 .0507, with source_loss .5 .0521
@@ -40,13 +39,6 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     split three networks, made no difference that could be told from chance.
     """
 
-    encoder: str | None = "minilm"
-    """Text encoder: minilm, static, distilbert, a hub id or a local folder; none reads no words. Without titles and
-    reviews in the data none is read either."""
-    most_reviews: int = 15
-    """K, newest reviews that are read of an item."""
-    components: int = 128
-    """C, dimensions kept by the whitening."""
     source_loss: float = 0.5
     """Weight of the source items at the output, beside the target items: there are twice as many events to learn from,
     and a code that knows what goes with what in the source domain carries more over."""
@@ -67,10 +59,9 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
 
     def __post_init__(self) -> None:
         LoopConfig.__post_init__(self)
+        WordsConfig.__post_init__(self)
         AutoencoderConfig.__post_init__(self)
-        require(self.most_reviews > 0, f"most_reviews ({self.most_reviews}) must be positive")
         require(self.source_loss >= 0, f"source_loss ({self.source_loss}) must not be negative")
-        require(self.components > 0, f"components ({self.components}) must be positive")
 
     @property
     def model(self) -> AutoencoderConfig:
@@ -99,16 +90,6 @@ def autoencoder(job: Job) -> tuple[Recommender, Fitted]:
             job.control,
         )
     return recommender, fitted
-
-
-def item_words(job: Job) -> list[NDArray[np.float32]]:
-    """(I_source+1, C) and (I+1, C) whitened mean vectors of what is written about items; C is 0 without words."""
-    pair, config = job.pair, job.config
-    if pair.vectors is None:
-        return [np.zeros((pair.domain(which).n_items + 1, 0), np.float32) for which in DOMAINS]
-    pair = replace(pair, most_reviews=config.most_reviews)
-    whitening = fit_whitening(pair, job.split, config.components)
-    return [whitening(mean_vectors(pair, job.split, which)) for which in DOMAINS]
 
 
 class People(NamedTuple):

@@ -9,6 +9,7 @@ from crossrec.training.policy import STARTS, FinetuneConfig, policy_finetune
 from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
 from crossrec.training.simple import LinearMapConfig, PopularityConfig, linear_map, popularity
+from crossrec.training.unified import UnifiedRecipeConfig, unified
 
 RECIPES = {
     recipe.name: recipe
@@ -25,6 +26,7 @@ RECIPES = {
         Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, starts_from=("source-sasrec",)),
         Recipe("racrec", "Review model (RACRec)", RACRecRecipeConfig, racrec, needs_text=True),
         Recipe("autoencoder", "Cross-domain autoencoder", AutoencoderRecipeConfig, autoencoder, takes_text=True),
+        Recipe("unified", "Unified encoder", UnifiedRecipeConfig, unified, takes_text=True),
         Recipe("ensemble", "Ensemble", EnsembleConfig, ensemble, takes_text=True),
         Recipe("policy-finetune", "Fine-tuned on feedback", FinetuneConfig, policy_finetune, starts_from=STARTS),
     )

@@ -26,10 +26,10 @@ from crossrec.training.autoencoder import (
     People,
     PeopleBatches,
     autoencoder,
-    item_words,
     multinomial_nll,
 )
 from crossrec.training.job import Job
+from crossrec.training.words import item_words
 
 MakePair = Callable[..., DomainPair]
 

@@ -1,4 +1,4 @@
-"""Strangers in rotation: every person who is in both domains is held out once, over ten folds, and asked in full ranking.
+"""Strangers in rotation: everybody who is in both domains is held out once, over ten folds, and asked in full ranking.
 
 A test part of a tenth of the people is too small to tell recommenders a few per cent apart. Here each fold trains
 everything anew without its tenth, weighs the ensemble on the next tenth, and asks; people of all folds are then one
@@ -57,7 +57,8 @@ def ratios(values: NDArray[np.float64], base: NDArray[np.float64], resamples: in
 def report(table: pd.DataFrame) -> None:
     valid = table.groupby("recommender")["valid"].mean()
     best = valid[[name for name in PLAIN if name in valid.index]].idxmax()
-    wide = table.pivot(index="user", columns="recommender", values="ndcg@10")
+    # Of people whose number does not divide by ten, a few are asked in two folds.
+    wide = table.pivot_table(index="user", columns="recommender", values="ndcg@10")
     hits = table.groupby("recommender")["hr@10"].mean()
     print(f"\n{len(wide):,} people; the best simple one by validation: {best}\n")
     print(f"| | NDCG@10 | HR@10 | beside {best} | difference |\n|---|---|---|---|---|")

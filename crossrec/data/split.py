@@ -251,7 +251,10 @@ def split_unstored(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> 
 
 
 def cold_fold(pair: DomainPair, fold: int, seed: int = 0, all_source: bool = False) -> Split:
-    """Fold 0 to 9 of a rotation in which every overlap user is tested once, a tenth at a time."""
+    """Fold 0 to 9 of a rotation that tests the overlap users a tenth at a time, so that all of them count.
+
+    Of people whose number does not divide by ten, a few are tested twice or not at all.
+    """
     kind = "cold-user" + ALL_SOURCE * all_source
     return _split(pair, kind, seed, *cold_user(pair, seed, all_source=all_source, fold=fold))
 

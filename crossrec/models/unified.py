@@ -207,9 +207,10 @@ class UnifiedRecommender(Recommender):
     @torch.inference_mode()
     def score(self, histories: Histories) -> Floats:
         table = self._current()
-        merged = histories.merged(self.n_items if self.swap else self.model.n_source)
         if self.swap:
-            merged = turned(merged, self.model.n_items, self.model.n_source)
+            merged = turned(histories.merged(self.model.n_items), self.model.n_items, self.model.n_source)
+        else:
+            merged = histories.merged(self.model.n_source)
         items = torch.from_numpy(merged).to(self.model.item.device)
         queries = torch.empty(len(items), table.keys.shape[1], device=items.device)
         for rows in (items > 0).sum(1).argsort().split(128):  # rows of like length: little of the work is padding

@@ -29,6 +29,7 @@ from crossrec.models.recommender import Recommender, top_k
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.simple import Oracle, Popularity
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
+from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.text.whiten import Whitening
 
 I_SOURCE, I_TARGET, USERS, WIDTH = 9, 14, 6, 8
@@ -137,6 +138,18 @@ def _autoencoder(width: int = WIDTH, networks: int = 1, shown: float = 0.5) -> R
     return AutoencoderRecommender(model)
 
 
+def _unified(width: int = WIDTH, swap: bool = False, **settings: Any) -> Recommender:
+    rng = np.random.default_rng(13)
+    words = rng.normal(size=(I_SOURCE + I_TARGET + 1, width)).astype(np.float32)
+    words[[0, 2, 12]] = 0
+    counts = np.concatenate([rng.integers(0, 9, I_SOURCE + 1), COUNTS[1:]])
+    torch.manual_seed(13)
+    n_source = I_TARGET if swap else I_SOURCE
+    model = Unified(UnifiedConfig(**{"dim": 8, "max_len": 6, "taste": 5} | settings), n_source, words, counts)
+    _stir(model)
+    return UnifiedRecommender(model, swap)
+
+
 def _ensemble() -> Recommender:
     return Ensemble({"user-knn": _knn(), "content": _content(), "autoencoder": _autoencoder()}, [0.5, 1.0, 2.0])
 
@@ -156,6 +169,10 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "autoencoder": _autoencoder,
     "autoencoder, source alone": lambda: _autoencoder(shown=0.0),
     "autoencoder, three, no words": lambda: _autoencoder(0, 3),
+    "unified": _unified,
+    "unified, gated, no words, plain products": lambda: _unified(0, block="ligr", temperature=0.0, popularity=False),
+    "unified, no taste": lambda: _unified(taste=0, norm="post"),
+    "unified, the other way": lambda: _unified(swap=True),
     "ensemble": _ensemble,
     "oracle": _oracle,
     "sasrec": _sasrec,

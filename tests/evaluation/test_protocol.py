@@ -125,6 +125,8 @@ def test_sampled_negatives_are_the_same_for_all_and_never_owned(
         asked = recommender.asked[0].users.tolist()
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert drawn[0].shape == (30, 99)
+    evaluate(random_table(30, 200, 1), pair, split, sampled=150)
+    assert drawn[-1].shape == (30, 150)
     for user, row in zip(asked, drawn[0].tolist(), strict=True):
         # Not the truth and not what is hidden in the other part, either.
         assert not set(row) & set(pair.target.sequence(user).tolist())

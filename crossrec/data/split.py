@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crossrec import paths
 from crossrec.data.histories import Histories, Ints, ranges
-from crossrec.data.pair import DomainPair, first_mask
+from crossrec.data.pair import Domain, DomainPair, first_mask
 from crossrec.errors import CrossrecError, nearest
 
 COLD_SHARES = {"cold-user": 0.1, "cold-user-20": 0.2, "cold-user-50": 0.5, "cold-user-80": 0.8}
@@ -105,6 +105,23 @@ class Split:
 
 def _train_counts(items: NDArray[np.int32], offsets: Ints, ends: Ints, n_items: int) -> NDArray[np.int64]:
     return np.bincount(items[first_mask(offsets, ends)], minlength=n_items + 1)
+
+
+def merged_domain(pair: DomainPair, split: Split) -> Domain:
+    """The training events of both domains in one order; target items are raised by the number of source items."""
+    ends = {"source": split.source_train_end, "target": split.target_train_end}
+    total = ends["source"] + ends["target"]
+    offsets = np.concatenate([[0], np.cumsum(total)]).astype(np.int64)
+    items = np.zeros(offsets[-1], np.int32)
+    at, owner = ranges(pair.target.offsets[:-1], ends["target"])
+    before = np.minimum(pair.merged_before[at], ends["source"][owner])
+    place = offsets[owner] + at - pair.target.offsets[owner] + before
+    free = np.ones(len(items), bool)
+    free[place] = False
+    items[place] = pair.target.items[at] + pair.source.n_items
+    items[free] = pair.source.items[ranges(pair.source.offsets[:-1], ends["source"])[0]]
+    label = f"{pair.source.label} and {pair.target.label}"
+    return Domain(label, pair.source.n_items + pair.target.n_items, offsets, items, None, None)
 
 
 def next_item(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -11,6 +11,7 @@ ORACLE = "#56B4E9"
 REVIEW = "#CC79A7"
 UNIFIED = "#D55E00"
 LEARNER = "#882255"
+ENSEMBLE = "#7B61C9"
 MUTED = "#8A8F98"
 """Rules, labels in charts and other things beside the data; legible on white and on black."""
 
@@ -28,7 +29,8 @@ RECIPE = {
     "ptupcdr": TRANSFER,
     "racrec": REVIEW,
     "autoencoder": LEARNER,
-    "ensemble": UNIFIED,
+    "unified": UNIFIED,
+    "ensemble": ENSEMBLE,
     "leaky": MUTED,
     "oracle": ORACLE,
 }
@@ -43,6 +45,7 @@ SHAPE = {
     "emcdr": "circle",
     "ptupcdr": "square",
     "autoencoder": "triangle-up",
+    "unified": "circle",
     "ensemble": "diamond",
     "leaky": "triangle-down",
     "oracle": "diamond",

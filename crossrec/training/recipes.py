@@ -8,7 +8,14 @@ from crossrec.training.job import Recipe
 from crossrec.training.policy import STARTS, FinetuneConfig, policy_finetune
 from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
-from crossrec.training.simple import LinearMapConfig, PopularityConfig, linear_map, popularity
+from crossrec.training.simple import (
+    ItemKNNConfig,
+    LinearMapConfig,
+    PopularityConfig,
+    item_knn,
+    linear_map,
+    popularity,
+)
 from crossrec.training.unified import UnifiedRecipeConfig, unified
 
 RECIPES = {
@@ -17,6 +24,7 @@ RECIPES = {
         Recipe("popularity", "Popularity", PopularityConfig, popularity),
         Recipe("linear-map", "Linear map", LinearMapConfig, linear_map),
         Recipe("user-knn", "Nearest neighbours", coldstart.UserKNNConfig, coldstart.user_knn),
+        Recipe("item-knn", "Nearest items in order", ItemKNNConfig, item_knn),
         Recipe("content", "Words of reviews", coldstart.ContentConfig, coldstart.content, needs_text=True),
         Recipe("biases", "Biases of items and people", coldstart.BiasesConfig, coldstart.biases),
         Recipe("emcdr", "EMCDR", mapping.EMCDRConfig, mapping.emcdr),

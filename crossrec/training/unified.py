@@ -14,9 +14,8 @@ from torch.nn import functional as F
 
 from crossrec import processes
 from crossrec.config import require
-from crossrec.data.histories import Ints, ranges
-from crossrec.data.pair import Domain, DomainPair
-from crossrec.data.split import Split
+from crossrec.data.histories import Ints
+from crossrec.data.split import merged_domain
 from crossrec.errors import CrossrecError
 from crossrec.models import losses
 from crossrec.models.recommender import Recommender
@@ -96,23 +95,6 @@ def unified(job: Job) -> tuple[Recommender, Fitted]:
             [loss.generator],
         )
     return recommender, fitted
-
-
-def merged_domain(pair: DomainPair, split: Split) -> Domain:
-    """The training events of both domains in one order; target items are raised by the number of source items."""
-    ends = {"source": split.source_train_end, "target": split.target_train_end}
-    total = ends["source"] + ends["target"]
-    offsets = np.concatenate([[0], np.cumsum(total)]).astype(np.int64)
-    items = np.zeros(offsets[-1], np.int32)
-    at, owner = ranges(pair.target.offsets[:-1], ends["target"])
-    before = np.minimum(pair.merged_before[at], ends["source"][owner])
-    place = offsets[owner] + at - pair.target.offsets[owner] + before
-    free = np.ones(len(items), bool)
-    free[place] = False
-    items[place] = pair.target.items[at] + pair.source.n_items
-    items[free] = pair.source.items[ranges(pair.source.offsets[:-1], ends["source"])[0]]
-    label = f"{pair.source.label} and {pair.target.label}"
-    return Domain(label, pair.source.n_items + pair.target.n_items, offsets, items, None, None)
 
 
 class Step(NamedTuple):

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from crossrec.config import from_dict
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import Split, _split, cold_user, split_unstored
+from crossrec.data.split import Split, _split, cold_user, merged_domain, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
 from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.training import unified as recipe
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
-from crossrec.training.unified import UnifiedBatches, UnifiedLoss, UnifiedRecipeConfig, merged_domain, unified
+from crossrec.training.unified import UnifiedBatches, UnifiedLoss, UnifiedRecipeConfig, unified
 
 MakePair = Callable[..., DomainPair]
 SMALL = {"dim": 16, "taste": 16, "max_len": 6, "batch_size": 32, "negatives": 8}

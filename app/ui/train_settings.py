@@ -56,6 +56,7 @@ SEQUENCE = ("preset", "epochs", "batch_size", "lr", "dim", "dropout", "patience"
 MAIN = {
     "linear-map": ("ridge", "max_users"),
     "user-knn": ("neighbours", "max_users"),
+    "item-knn": ("window", "damping", "decay", "prior"),
     "content": ("encoder", "most_reviews", "components"),
     "biases": ("item_damping", "user_damping"),
     "emcdr": ("mapping", "factors", "epochs", "lr"),
@@ -65,6 +66,7 @@ MAIN = {
     "transfer-sasrec": (*SEQUENCE, "fusion"),
     "autoencoder": ("encoder", "epochs", "batch_size", "lr", "hidden", "dropout", "networks"),
     "unified": ("encoder", "epochs", "batch_size", "lr", "dim", "taste", "dropout"),
+    "known-ensemble": ("encoder", "epochs", "batch_size", "lr", "dim", "taste", "dropout"),
     "ensemble": ("encoder", "epochs", "lr", "hidden", "networks", "ridge", "neighbours"),
     "policy-finetune": ("epochs", "lr", "temperature", "epsilon", "kl", "cap", "held_out"),
     "racrec": ("mode", "encoder", "most_reviews", "epochs", "batch_size", "lr", "taste_dim"),

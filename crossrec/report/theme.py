@@ -23,6 +23,7 @@ RECIPE = {
     "popularity": LIGHTER,
     "linear-map": SIMPLE,
     "user-knn": SIMPLE,
+    "item-knn": SIMPLE,
     "content": LIGHTER,
     "biases": LIGHTER,
     "emcdr": TRANSFER,
@@ -31,6 +32,7 @@ RECIPE = {
     "autoencoder": LEARNER,
     "unified": UNIFIED,
     "ensemble": ENSEMBLE,
+    "known-ensemble": ENSEMBLE,
     "leaky": MUTED,
     "oracle": ORACLE,
 }
@@ -40,6 +42,7 @@ SHAPE = {
     "popularity": "triangle-down",
     "linear-map": "triangle-up",
     "user-knn": "triangle-right",
+    "item-knn": "square",
     "content": "triangle-left",
     "biases": "triangle-down",
     "emcdr": "circle",
@@ -47,6 +50,7 @@ SHAPE = {
     "autoencoder": "triangle-up",
     "unified": "circle",
     "ensemble": "diamond",
+    "known-ensemble": "diamond",
     "leaky": "triangle-down",
     "oracle": "diamond",
 }

@@ -40,6 +40,7 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     ("linear-map", COLD, {"ridge": 100.0}),
     ("popularity", "next-item", {}),
     ("linear-map", "next-item", {"ridge": 100.0}),
+    ("item-knn", "next-item", {}),
     ("source-sasrec", "next-item", SETTINGS),
     ("target-sasrec", "next-item", SETTINGS),
     ("transfer-sasrec", "next-item", SETTINGS),

@@ -5,6 +5,7 @@ from crossrec.training import coldstart, mapping
 from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
 from crossrec.training.ensemble import EnsembleConfig, ensemble
 from crossrec.training.job import Recipe
+from crossrec.training.known_ensemble import KnownEnsembleConfig, known_ensemble
 from crossrec.training.policy import STARTS, FinetuneConfig, policy_finetune
 from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
@@ -36,6 +37,7 @@ RECIPES = {
         Recipe("autoencoder", "Cross-domain autoencoder", AutoencoderRecipeConfig, autoencoder, takes_text=True),
         Recipe("unified", "Unified encoder", UnifiedRecipeConfig, unified, takes_text=True),
         Recipe("ensemble", "Ensemble", EnsembleConfig, ensemble, takes_text=True),
+        Recipe("known-ensemble", "Ensemble for known people", KnownEnsembleConfig, known_ensemble, takes_text=True),
         Recipe("policy-finetune", "Fine-tuned on feedback", FinetuneConfig, policy_finetune, starts_from=STARTS),
     )
 }

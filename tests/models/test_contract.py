@@ -12,6 +12,7 @@ import torch
 from scipy.sparse import csr_array
 
 from crossrec.data.histories import Histories, Reviews, pad
+from crossrec.data.pair import Domain
 from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender
@@ -20,6 +21,7 @@ from crossrec.models.bridge import BridgeConfig
 from crossrec.models.content import Content
 from crossrec.models.ensemble import Ensemble
 from crossrec.models.factors import Factors
+from crossrec.models.item_knn import ItemKNN
 from crossrec.models.linear import LinearMap
 from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
 from crossrec.models.neighbours import UserKNN
@@ -60,6 +62,13 @@ def _knn() -> Recommender:
     return UserKNN.fit(
         csr_array(source.astype(np.float32)), csr_array(target.astype(np.float32)), COUNTS, neighbours=4, prior=0.01
     )
+
+
+def _item_knn() -> Recommender:
+    rng = np.random.default_rng(14)
+    items = rng.integers(1, I_SOURCE + I_TARGET + 1, 120).astype(np.int32)
+    events = Domain("both", I_SOURCE + I_TARGET, np.arange(0, 121, 6), items, None, None)
+    return ItemKNN.fit(events, I_SOURCE, window=3, prior=0.01)
 
 
 def _content() -> Recommender:
@@ -158,6 +167,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
     "user-knn": _knn,
+    "item-knn": _item_knn,
     "content": _content,
     "biases": _biases,
     "emcdr": lambda: _mapped(EMCDR, linear_net(4)),

@@ -15,7 +15,7 @@ import streamlit as st
 from app.ui.errors import capital
 from crossrec.config import from_dict
 from crossrec.errors import CrossrecError
-from crossrec.models.bridge import FUSIONS, POOLS
+from crossrec.models.bridge import BRIDGES, FUSIONS, POOLS
 from crossrec.training.job import Recipe
 from crossrec.training.policy import WEIGHTS
 
@@ -32,6 +32,7 @@ LABELS = {
     "max_len": ("Events read", "Newest events of a person that are looked at."),
     "encoder": ("Text encoder", "Turns a review into numbers. minilm reads sentences; static is faster and coarser."),
     "most_reviews": ("Reviews read", "Newest reviews that are read of a person in each domain, and of an item."),
+    "bridge": ("Bridge", "How taste is carried over: mlp, linear, personal (a map of one's own), or none: not at all."),
     "fusion": ("Fusion", "How what is known from the source joins the target: gate (learned mixture), add or concat."),
     "ridge": ("Ridge", "Holds the solution back: larger trusts the data less."),
     "networks": ("Networks", "Trained side by side and averaged: steadier lists, for so many times the cost."),
@@ -71,6 +72,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "loss": ("auto", "ce", "sampled", "gbce", "bce"),
     "norm": ("pre", "post"),
     "activation": ("gelu", "relu"),
+    "bridge": tuple(BRIDGES),
     "fusion": tuple(FUSIONS),
     "source_pool": tuple(POOLS),
     "mapping": ("linear", "mlp"),

@@ -16,7 +16,7 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.ratings import Ratings
 from crossrec.data.split import Questions
 from crossrec.models.factors import Factors
-from crossrec.models.mapping import EMCDR, PTUPCDR, PersonalBridge, liked, linear_net, mlp_net
+from crossrec.models.mapping import EMCDR, PTUPCDR, liked, linear_net, mlp_net, personal_net
 from crossrec.models.recommender import Recommender
 from crossrec.training.job import Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
@@ -130,7 +130,7 @@ def ptupcdr(job: Job) -> tuple[Recommender, Fitted]:
         return {"loss": nn.functional.mse_loss((mapped * keys[item]).sum(-1), rest)}
 
     with seeded(job.seed):
-        recommender = PTUPCDR(source, target, PersonalBridge(source.width, config.meta_hidden))
+        recommender = PTUPCDR(source, target, personal_net(source.width, config.meta_hidden))
         return recommender, _fit(job, recommender, rows, loss)
 
 

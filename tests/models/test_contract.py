@@ -21,7 +21,7 @@ from crossrec.models.content import Content
 from crossrec.models.ensemble import Ensemble
 from crossrec.models.factors import Factors
 from crossrec.models.linear import LinearMap
-from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
+from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, linear_net, mlp_net, personal_net
 from crossrec.models.neighbours import UserKNN
 from crossrec.models.racrec import RACRec, RACRecConfig
 from crossrec.models.racrec_recommender import RACRecRecommender, Reading
@@ -102,9 +102,9 @@ def _sasrec() -> Recommender:
     return SASRecRecommender(model)
 
 
-def _transfer(fusion: str = "gate", pool: str = "mean") -> Recommender:
+def _transfer(fusion: str = "gate", pool: str = "mean", kind: str = "mlp") -> Recommender:
     torch.manual_seed(4)
-    bridge = BridgeConfig(fusion=fusion, bridge_hidden=5, source_pool=pool)
+    bridge = BridgeConfig(bridge=kind, fusion=fusion, bridge_hidden=5, source_pool=pool)
     source = SASRec(SASRecConfig(dim=4, max_len=3), I_SOURCE)
     model = TransferSASRec(SASRecConfig(dim=8, max_len=4, norm="post"), bridge, I_TARGET, 4, COUNTS)
     _stir(source, model)
@@ -149,7 +149,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "biases": _biases,
     "emcdr": lambda: _mapped(EMCDR, linear_net(4)),
     "emcdr, mlp": lambda: _mapped(EMCDR, mlp_net(4, 5)),
-    "ptupcdr": lambda: _mapped(PTUPCDR, PersonalBridge(4, hidden=6)),
+    "ptupcdr": lambda: _mapped(PTUPCDR, personal_net(4, hidden=6)),
     "racrec": _racrec,
     "racrec, by stars": lambda: _racrec(ranks=False),
     "racrec, classic": lambda: _racrec("classic", ranks=False),
@@ -161,6 +161,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,
     "transfer-sasrec, concat, last": lambda: _transfer("concat", "last"),
+    **{f"transfer-sasrec, {kind}": lambda kind=kind: _transfer(kind=kind) for kind in ("linear", "personal", "none")},
 }
 every = pytest.mark.parametrize("recommender", [pytest.param(make(), id=name) for name, make in MAKERS.items()])
 

@@ -60,6 +60,7 @@ MAIN = {
     "biases": ("item_damping", "user_damping"),
     "emcdr": ("mapping", "factors", "epochs", "lr"),
     "ptupcdr": ("factors", "epochs", "batch_size", "lr"),
+    "collective-factors": ("factors", "ridge", "damping", "taken"),
     "source-sasrec": SEQUENCE,
     "target-sasrec": SEQUENCE,
     "transfer-sasrec": (*SEQUENCE, "fusion"),

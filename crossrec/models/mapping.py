@@ -23,8 +23,8 @@ LIKED = 4.0
 MOST_LIKED = 20
 
 
-class Mapped(Recommender):
-    """r = mu + b_i + b_u + <u, [q_i, 1]>, u the mapped source vector: the bridge tells what the biases leave.
+class Carried(Recommender):
+    """r = mu + b_i + b_u + <u, [q_i, 1]>, u carried over from the source: the bridge tells what the biases leave.
 
     b_u is the shrunken mean of what the rest of the formula misses of the person's target stars, and 0 for a cold
     user. A person without source items has u = 0. `score` is the predicted stars.
@@ -33,9 +33,8 @@ class Mapped(Recommender):
     uses = frozenset({"source", "target"})
     rates = True
 
-    def __init__(self, source: Factors, target: Factors, net: nn.Module):
-        self.source, self.target, self.net = source, target, net.eval()
-        self.keys = target.keys()
+    def __init__(self, target: Factors):
+        self.target, self.keys = target, target.keys()
         self.n_items = len(target.item_bias) - 1
 
     @abstractmethod
@@ -60,6 +59,14 @@ class Mapped(Recommender):
 
     def _rate(self, vectors: Floats, items: Ints) -> Floats:
         return self.target.expected(items) + (vectors * self.keys[items]).sum(axis=1)
+
+
+class Mapped(Carried):
+    """u is a map, that is a net, of the vector that the factors of the source domain give a person."""
+
+    def __init__(self, source: Factors, target: Factors, net: nn.Module):
+        super().__init__(target)
+        self.source, self.net = source, net.eval()
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         (one, arrays), (two, more) = self.source.state("source"), self.target.state("target")

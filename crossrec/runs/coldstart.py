@@ -27,7 +27,16 @@ REFERENCE_RECIPE = "linear-map"
 """Whose NDCG all others are compared with."""
 PLAINEST = "popularity"
 """Where the way to the oracle begins."""
-LEARNED = ("emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble", "transfer-sasrec", "target-sasrec")
+LEARNED = (
+    "emcdr",
+    "ptupcdr",
+    "collective-factors",
+    "racrec",
+    "autoencoder",
+    "ensemble",
+    "transfer-sasrec",
+    "target-sasrec",
+)
 """Recipes that are fitted step by step, or map fitted factors; the others count, or are solved in closed form."""
 ADDED = ("racrec", "autoencoder", "ensemble", "transfer-sasrec", "target-sasrec")
 """Recipes that are compared where a run of them is there, and not trained for it."""
@@ -160,7 +169,9 @@ def _require_cold(split: str) -> None:
 
 def _require(recipe: str, pair: DomainPair) -> None:
     """Raises CrossrecError for what is known beforehand to be missing, so that no failed run is left behind."""
-    needed = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}.get(recipe, ())
+    needed = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS, "collective-factors": DOMAINS}.get(
+        recipe, ()
+    )
     for which in needed:
         if pair.domain(which).ratings is None:
             raise CrossrecError(f"{pair.domain(which).label} has no ratings.")

@@ -25,7 +25,7 @@ BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
 SIMPLE = ("popularity", "linear-map")
 ORACLE = "oracle"
 """Stands for a run's name where the oracle is a side."""
-COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr")
+COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr", "collective-factors")
 """What is trained for people whom the target domain does not know, where it is missing."""
 
 

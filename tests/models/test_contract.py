@@ -17,8 +17,9 @@ from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender
 from crossrec.models.biases import Biases
 from crossrec.models.bridge import BridgeConfig
+from crossrec.models.collective import CollectiveFactors
 from crossrec.models.content import Content
-from crossrec.models.ensemble import Ensemble
+from crossrec.models.ensemble import Ensemble, Stars
 from crossrec.models.factors import Factors
 from crossrec.models.linear import LinearMap
 from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, linear_net, mlp_net, personal_net
@@ -89,6 +90,13 @@ def _mapped(kind: type[Mapped], net: torch.nn.Module) -> Recommender:
     return kind(_factors(I_SOURCE, 8), _factors(I_TARGET, 9), net)
 
 
+def _collective() -> Recommender:
+    rng = np.random.default_rng(13)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    source, target = _factors(I_SOURCE, 13), _factors(I_TARGET, 14)
+    return CollectiveFactors(source, target, draw(I_SOURCE + 1, 3), draw(3), 4.0, draw(5))
+
+
 def _oracle() -> Recommender:
     rng = np.random.default_rng(2)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
@@ -141,6 +149,11 @@ def _ensemble() -> Recommender:
     return Ensemble({"user-knn": _knn(), "content": _content(), "autoencoder": _autoencoder()}, [0.5, 1.0, 2.0])
 
 
+def _rating_ensemble() -> Recommender:
+    stars = Stars({"biases": _biases(), "collective-factors": _collective()}, [0.25, 0.75], 0.1)
+    return Ensemble({"user-knn": _knn(), "popularity": _popularity()}, [0.5, 1.0], stars)
+
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
@@ -156,7 +169,9 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "autoencoder": _autoencoder,
     "autoencoder, source alone": lambda: _autoencoder(shown=0.0),
     "autoencoder, three, no words": lambda: _autoencoder(0, 3),
+    "collective-factors": _collective,
     "ensemble": _ensemble,
+    "ensemble, with stars": _rating_ensemble,
     "oracle": _oracle,
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,

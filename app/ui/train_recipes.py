@@ -16,6 +16,7 @@ ABOUT = {
     "biases": "Tells stars from how strict a person is and how liked an item is; knows nothing of taste.",
     "emcdr": "Learns a map from source taste to target taste on people who are in both domains.",
     "ptupcdr": "Like EMCDR, with a map of its own for every person.",
+    "collective-factors": "Tells stars from those of both domains, solved as one: how strict a person is carries over.",
     "source-sasrec": "Learns to read source histories, in their order. Transfer starts from it.",
     "target-sasrec": "Learns from target histories alone: the baseline that transfer must beat.",
     "transfer-sasrec": "The same model as the baseline, which also sees what a person did in the source domain.",
@@ -30,15 +31,15 @@ THREE = ("source-sasrec", "transfer-sasrec", "target-sasrec")
 """The trainings that answer whether transfer helps, in their order."""
 NEED_BOTH = (
     *("linear-map", "user-knn", "content", "emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble"),
-    *("source-sasrec", "transfer-sasrec"),
+    *("source-sasrec", "transfer-sasrec", "collective-factors"),
 )
 LOGS = (
     "A log says what people were shown, how probably, and what they did. The feedback page writes one down as it is "
     "used; `crossrec feedback import` makes one ready from a file of your own."
 )
 NO_LOG = "there is no feedback log of it: the feedback page or crossrec feedback import makes one"
-NEED_OVERLAP = ("linear-map", "user-knn", "emcdr", "ptupcdr")
-NEED_STARS = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}
+NEED_OVERLAP = ("linear-map", "user-knn", "emcdr", "ptupcdr", "collective-factors")
+NEED_STARS = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS, "collective-factors": DOMAINS}
 
 
 def obstacle(recipe: str, pair: DomainPair) -> str | None:

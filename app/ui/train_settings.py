@@ -15,7 +15,7 @@ import streamlit as st
 from app.ui.errors import capital
 from crossrec.config import from_dict
 from crossrec.errors import CrossrecError
-from crossrec.models.bridge import FUSIONS, POOLS
+from crossrec.models.bridge import BRIDGES, FUSIONS, POOLS
 from crossrec.models.unified import BLOCKS
 from crossrec.training.job import Recipe
 from crossrec.training.policy import WEIGHTS
@@ -34,6 +34,7 @@ LABELS = {
     "max_len": ("Events read", "Newest events of a person that are looked at."),
     "encoder": ("Text encoder", "Turns a review into numbers. minilm reads sentences; static is faster and coarser."),
     "most_reviews": ("Reviews read", "Newest reviews that are read of a person in each domain, and of an item."),
+    "bridge": ("Bridge", "How taste is carried over: mlp, linear, personal (a map of one's own), or none: not at all."),
     "fusion": ("Fusion", "How what is known from the source joins the target: gate (learned mixture), add or concat."),
     "ridge": ("Ridge", "Holds the solution back: larger trusts the data less."),
     "networks": ("Networks", "Trained side by side and averaged: steadier lists, for so many times the cost."),
@@ -62,6 +63,7 @@ MAIN = {
     "biases": ("item_damping", "user_damping"),
     "emcdr": ("mapping", "factors", "epochs", "lr"),
     "ptupcdr": ("factors", "epochs", "batch_size", "lr"),
+    "collective-factors": ("factors", "ridge", "damping", "taken"),
     "source-sasrec": SEQUENCE,
     "target-sasrec": SEQUENCE,
     "transfer-sasrec": (*SEQUENCE, "fusion"),
@@ -76,6 +78,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "loss": ("auto", "ce", "sampled", "gbce", "bce"),
     "norm": ("pre", "post"),
     "activation": ("gelu", "relu"),
+    "bridge": tuple(BRIDGES),
     "fusion": tuple(FUSIONS),
     "block": tuple(BLOCKS),
     "memory": ("auto", *MEMORY),

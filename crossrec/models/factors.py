@@ -102,9 +102,21 @@ class Factors:
 
 def _regress(rows: Ints, columns: Ints, values: NDArray[Any], others: Doubles, n: int, ridge: float) -> Doubles:
     """(n, F) ridge regressions, one a row: values (R,) of the row on the vectors (M, F) of its columns."""
+    return solved(*normal_equations(rows, columns, values, others, n), ridge)
+
+
+def normal_equations(
+    rows: Ints, columns: Ints, values: NDArray[Any], others: Doubles, n: int
+) -> tuple[Doubles, Doubles]:
+    """The sums over each row's values of q q' (n, F, F) and of value times q (n, F), q the vector of the column."""
     width = others.shape[1]
     shape = (n, len(others))
     outer = (others[:, :, None] * others[:, None, :]).reshape(len(others), -1)  # (M, F*F)
     gram = np.asarray(csr_array((np.ones(len(rows)), (rows, columns)), shape) @ outer).reshape(n, width, width)
-    right = np.asarray(csr_array((values.astype(np.float64), (rows, columns)), shape) @ others)
-    return np.linalg.solve(gram + ridge * np.eye(width), right[..., None])[..., 0]
+    return gram, np.asarray(csr_array((values.astype(np.float64), (rows, columns)), shape) @ others)
+
+
+def solved(gram: Doubles, right: Doubles, ridge: float) -> Doubles:
+    """(n, F) solutions of (gram + ridge I) x = right."""
+    found = np.linalg.solve(gram + ridge * np.eye(gram.shape[-1]), right[..., None])[..., 0]
+    return np.asarray(found, np.float64)

@@ -15,6 +15,7 @@ from crossrec.data.histories import Histories, Ints, Reviews
 from crossrec.data.ratings import Ratings
 from crossrec.models.biases import shrunken
 from crossrec.models.factors import Factors
+from crossrec.models.personal import PersonalBridge
 from crossrec.models.recommender import Floats, Recommender
 
 LIKED = 4.0
@@ -22,8 +23,8 @@ LIKED = 4.0
 MOST_LIKED = 20
 
 
-class Mapped(Recommender):
-    """r = mu + b_i + b_u + <u, [q_i, 1]>, u the mapped source vector: the bridge tells what the biases leave.
+class Carried(Recommender):
+    """r = mu + b_i + b_u + <u, [q_i, 1]>, u carried over from the source: the bridge tells what the biases leave.
 
     b_u is the shrunken mean of what the rest of the formula misses of the person's target stars, and 0 for a cold
     user. A person without source items has u = 0. `score` is the predicted stars.
@@ -32,9 +33,8 @@ class Mapped(Recommender):
     uses = frozenset({"source", "target"})
     rates = True
 
-    def __init__(self, source: Factors, target: Factors, net: nn.Module):
-        self.source, self.target, self.net = source, target, net.eval()
-        self.keys = target.keys()
+    def __init__(self, target: Factors):
+        self.target, self.keys = target, target.keys()
         self.n_items = len(target.item_bias) - 1
 
     @abstractmethod
@@ -59,6 +59,14 @@ class Mapped(Recommender):
 
     def _rate(self, vectors: Floats, items: Ints) -> Floats:
         return self.target.expected(items) + (vectors * self.keys[items]).sum(axis=1)
+
+
+class Mapped(Carried):
+    """u is a map, that is a net, of the vector that the factors of the source domain give a person."""
+
+    def __init__(self, source: Factors, target: Factors, net: nn.Module):
+        super().__init__(target)
+        self.source, self.net = source, net.eval()
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         (one, arrays), (two, more) = self.source.state("source"), self.target.state("target")
@@ -118,33 +126,12 @@ class PTUPCDR(Mapped):
 
     @classmethod
     def empty(cls, width: int, weights: dict[str, Tensor]) -> nn.Module:
-        return PersonalBridge(width, len(weights["meta.0.bias"]))
+        return personal_net(width, len(weights["meta.0.bias"]))
 
 
-class PersonalBridge(nn.Module):
-    """p = sum a_j v_j with a = softmax(w . ReLU(W v_j)) over a person's liked items; W_u = meta(p), (D, D); u_s W_u."""
-
-    def __init__(self, width: int, hidden: int = 50):
-        """width: D, so that items have D-1 factors; hidden: of the meta network."""
-        super().__init__()
-        self.width, factors = width, width - 1
-        self.attention = nn.Sequential(
-            nn.Linear(factors, factors, bias=False), nn.ReLU(), nn.Linear(factors, 1, bias=False)
-        )
-        self.meta = nn.Sequential(nn.Linear(factors, hidden), nn.ReLU(), nn.Linear(hidden, width * width))
-
-    def weights(self, items: Tensor, mask: Tensor) -> Tensor:
-        """Items (B, J, F), and where there are any (B, J) -> (B, J) attention; zeros for a person without."""
-        scores = self.attention(items).squeeze(-1).masked_fill(~mask, -torch.inf)
-        # A row of -inf alone has no softmax, and no gradient either: it is given a number first.
-        nothing = ~mask.any(dim=1, keepdim=True)
-        return torch.softmax(scores.masked_fill(nothing, 0.0), dim=1).masked_fill(~mask, 0.0)
-
-    def forward(self, vectors: Tensor, items: Tensor, mask: Tensor) -> Tensor:
-        """Source vectors (B, D), liked items (B, J, F) and their mask (B, J) -> (B, D) target vectors."""
-        taste = torch.einsum("bj,bjf->bf", self.weights(items, mask), items)
-        bridge = self.meta(taste).view(-1, self.width, self.width)
-        return torch.einsum("bi,bij->bj", vectors, bridge)
+def personal_net(width: int, hidden: int = 50) -> PersonalBridge:
+    """From D to D by way of items of F = D-1 factors."""
+    return PersonalBridge(width - 1, width, width, hidden)
 
 
 def liked(items: Ints, stars: Floats | None, most: int = MOST_LIKED) -> Ints:

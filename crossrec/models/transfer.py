@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crossrec.data.histories import Histories
-from crossrec.models.bridge import Bridge, BridgeConfig
+from crossrec.models.bridge import NEWEST, Bridge, BridgeConfig
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.sasrec import SASRec, SASRecConfig, weights_of, with_weights
 
@@ -38,7 +39,7 @@ class TransferSASRec(nn.Module):
 
         Args:
             items: (B, T) right-padded target items.
-            source: (B, T+1, S) source vector at each state.
+            source: (B, T+1, S) source vector at each state; (B, T+1, 1+J, S) for a personal bridge.
             present: (B, T+1) bool, False where the person had no source event yet.
 
         Returns:
@@ -48,8 +49,32 @@ class TransferSASRec(nn.Module):
 
 
 def source_state(model: SASRec, items: Tensor, config: BridgeConfig) -> Tensor:
-    """(B, T) left-padded source items -> (B, S), the vector that the bridge gets."""
+    """(B, T) left-padded source items -> (B, S), the vector of a person."""
     return model.mean(items) if config.source_pool == "mean" else model.last(items)
+
+
+def newest(items: Tensor, config: BridgeConfig) -> Tensor:
+    """(B, T) left-padded source items -> (B, J), those that a personal bridge looks at; J is 0 for the others."""
+    # One column of padding more: where nobody has an item, the bridge still gets one.
+    return F.pad(items, (1, 0))[:, -NEWEST:] if config.bridge == "personal" else items[:, :0]
+
+
+def bridge_input(model: SASRec, vectors: Tensor, items: Tensor) -> Tensor:
+    """What the bridge gets.
+
+    Args:
+        model: of the source domain, frozen. The vectors of its items are looked up here, for they take more memory.
+        vectors: (..., S) of `source_state`.
+        items: (..., J) of `newest`.
+
+    Returns:
+        (..., S), or (..., 1+J, S) where J is not 0.
+    """
+    if not items.shape[-1]:
+        return vectors
+    items = items.long().to(model.item.weight.device)
+    known = model.item.weight.detach()[items] * (items > 0)[..., None]  # (..., J, S), zeros for padding
+    return torch.cat([vectors[..., None, :], known.to(vectors.device)], dim=-2)
 
 
 class TransferRecommender(Recommender):
@@ -62,6 +87,8 @@ class TransferRecommender(Recommender):
         self.model, self.source_model = model.eval(), source_model.eval()
         self.bridge_config = bridge_config
         self.n_items = model.sequence.n_items
+        if bridge_config.bridge == "none":
+            self.uses, self.ordered = frozenset({"target"}), False
 
     @torch.inference_mode()
     def score(self, histories: Histories) -> Floats:
@@ -79,24 +106,26 @@ class TransferRecommender(Recommender):
     def source_share(self, histories: Histories) -> NDArray[Any]:
         """(B,) mean over dimensions of 1 - g, how far the gate lets the source in; 0 without source events.
 
-        NaN for a bridge that has no gate.
+        NaN for a bridge that has no gate; 0 for the bridge "none".
         """
+        if self.bridge_config.bridge == "none":
+            return np.zeros(len(histories), np.float32)
         self.model.eval()
         h, source, present = self._parts(histories)
         if self.model.bridge.fusion != "gate":
             return torch.full((len(histories),), torch.nan).numpy()
-        share = 1 - self.model.bridge.gate(h, self.model.bridge.mlp(source)).mean(-1)
+        share = 1 - self.model.bridge.gate(h, self.model.bridge.bridged(source)).mean(-1)
         return torch.where(present, share, 0.0).cpu().numpy()
 
     def _parts(self, histories: Histories) -> tuple[Tensor, Tensor, Tensor]:
         device = self.model.sequence.item.weight.device
         target = torch.from_numpy(histories.target).to(device)
+        h, config = self.model.sequence.last(target), self.bridge_config
+        if config.bridge == "none":
+            return h, h, torch.zeros(len(h), dtype=torch.bool, device=device)
         source = torch.from_numpy(histories.source).to(device)
-        return (
-            self.model.sequence.last(target),
-            source_state(self.source_model, source, self.bridge_config),
-            (source > 0).any(1),
-        )
+        vectors = source_state(self.source_model, source, config)
+        return h, bridge_input(self.source_model, vectors, newest(source, config)), (source > 0).any(1)
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         about = {

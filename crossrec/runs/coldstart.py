@@ -30,6 +30,7 @@ PLAINEST = "popularity"
 LEARNED = (
     "emcdr",
     "ptupcdr",
+    "collective-factors",
     "racrec",
     "autoencoder",
     "unified",
@@ -170,7 +171,9 @@ def _require_cold(split: str) -> None:
 
 def _require(recipe: str, pair: DomainPair) -> None:
     """Raises CrossrecError for what is known beforehand to be missing, so that no failed run is left behind."""
-    needed = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS}.get(recipe, ())
+    needed = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS, "collective-factors": DOMAINS}.get(
+        recipe, ()
+    )
     for which in needed:
         if pair.domain(which).ratings is None:
             raise CrossrecError(f"{pair.domain(which).label} has no ratings.")

@@ -26,7 +26,7 @@ SIMPLE = ("popularity", "linear-map", "item-knn")
 """Plain recommenders that stand in every comparison of known people; trained where they are missing."""
 ORACLE = "oracle"
 """Stands for a run's name where the oracle is a side."""
-COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr")
+COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr", "collective-factors")
 """What is trained for people whom the target domain does not know, where it is missing."""
 
 

@@ -186,8 +186,8 @@ def _untrained(pair: DomainPair, run: Run) -> SASRecRecommender | TransferRecomm
         return SASRecRecommender(model)
     source = _untrained(pair, open_run(about["source_run"])).model
     assert isinstance(source, SASRec)
-    bridged = TransferSASRec(config.sasrec, config.bridge, pair.target.n_items, source.config.dim)
-    return TransferRecommender(bridged, source, config.bridge)
+    bridged = TransferSASRec(config.sasrec, config.bridging, pair.target.n_items, source.config.dim)
+    return TransferRecommender(bridged, source, config.bridging)
 
 
 def _from_measurement(planned: Plan, measured: dict[str, Any]) -> Estimate:

@@ -1,6 +1,6 @@
 """The recipe of the ensemble: members trained on the training part, their weights fitted on the validation people.
 
-Q validation people, I items, M members, R hidden items.
+Q validation people, I items, M members, R hidden items, E hidden events with stars.
 """
 
 from dataclasses import dataclass, replace
@@ -8,21 +8,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from crossrec.config import require
 from crossrec.data.histories import Histories, Ints
-from crossrec.models.ensemble import Ensemble, said
+from crossrec.data.pair import DOMAINS, first_mask
+from crossrec.data.ratings import Ratings
+from crossrec.models.ensemble import Ensemble, Stars, said
 from crossrec.models.recommender import Floats, Recommender, hide_seen, top_k
-from crossrec.training import coldstart, simple
+from crossrec.training import coldstart, collective, mapping, simple
 from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
 from crossrec.training.job import Job
-from crossrec.training.loop import Fitted
+from crossrec.training.loop import Control, Fitted
 
 CELLS = 150_000_000
 """Most scores (people times items times members) that the weights are fitted on; of more people, the first of a seeded
 order are taken."""
 STEPS = tuple(np.float32(step) for step in (0.05, 0.1, 0.2, 0.4))
 """By which the weight of a member may rise at a time; the best one begins with 1."""
+HELD = 1000.0
+"""How hard the weights of the star members are held to those of the best one alone, in hidden stars: many as these are,
+they are of few people."""
+RATED = 100_000
+"""Most hidden stars that these weights are fitted on; of more, a seeded sample."""
+CHUNK = 4096
+"""Hidden stars that are predicted at a time."""
 Doubles = NDArray[np.float64]
 
 
@@ -47,10 +57,14 @@ class EnsembleConfig(AutoencoderRecipeConfig):
 
 
 def ensemble(job: Job) -> tuple[Recommender, Fitted]:
-    """Trains the members and weighs them; what is fitted step by step is the autoencoder."""
+    """Trains the members and weighs them; what is fitted step by step, and kept on the way, is the autoencoder.
+
+    Where both domains have stars, members that predict them are trained and weighed too.
+    """
     learned, fitted = autoencoder(job)
     members = {"autoencoder": learned} | plain_members(job)
-    return Ensemble(members, fit_weights(job, members).tolist()), fitted
+    weights = fit_weights(job, members).tolist()
+    return Ensemble(members, weights, fit_stars(job, star_members(job))), fitted
 
 
 def plain_members(job: Job) -> dict[str, Recommender]:
@@ -93,6 +107,68 @@ def fit_weights(job: Job, members: dict[str, Recommender]) -> Doubles:
         weights[at] += step
         total += step * parts[at]
     return weights
+
+
+def star_members(job: Job) -> dict[str, Recommender]:
+    """By the names of their recipes, at their usual settings; none where a domain has no stars to learn from."""
+    split, events = job.split, job.split.valid.hidden(job.pair, rated=True)[0]
+    for which, ends in zip(DOMAINS, (split.source_train_end, split.target_train_end), strict=True):
+        domain = job.pair.domain(which)
+        if not len(Ratings.within(domain, first_mask(domain.offsets, ends)).stars):
+            return {}
+    if not len(events) or not (split.source_train_end[split.target_train_end > 0] > 0).any():
+        return {}
+    asked: list[tuple[str, Any, Any]] = [
+        ("biases", coldstart.biases, coldstart.BiasesConfig()),
+        ("emcdr", mapping.emcdr, mapping.EMCDRConfig()),
+        ("ptupcdr", mapping.ptupcdr, mapping.PTUPCDRConfig()),
+        ("collective-factors", collective.collective_factors, collective.CollectiveConfig()),
+    ]
+    # The checkpoint and the events are the autoencoder's: a member of a few seconds is begun anew.
+    alone = Control(stop=job.control.stop)
+    return {name: train(replace(job, config=own, control=alone))[0] for name, train, own in asked}
+
+
+def fit_stars(job: Job, members: dict[str, Recommender]) -> Stars | None:
+    """Weights of the members that predict stars: least squares without negative ones, on the validation people's.
+
+    What is weighed are deviations from the mean of the training stars, so that what the weights lack of 1 goes to that
+    mean. The weights are held to those of the best member alone. A free offset was tried, and did harm: a few dozen
+    people are stricter or milder than others, and the next ones are not.
+    """
+    if not members:
+        return None
+    pair = replace(job.pair, vectors=None)  # none of them reads words
+    events, owner = job.split.valid.hidden(pair, rated=True)
+    drawn = np.sort(np.random.default_rng(job.seed).permutation(len(events))[:RATED])
+    events, owner = events[drawn], owner[drawn]
+    assert pair.target.ratings is not None
+    stars = pair.target.ratings[events].astype(np.float64)
+    items = pair.target.items[events].astype(np.int64)
+    mean = Ratings.training(pair, job.split).mean
+    told = np.zeros((len(events), len(members)))  # (E, M)
+    for start in range(0, len(events), CHUNK):
+        part = slice(start, start + CHUNK)
+        histories = job.split.valid.take(owner[part]).histories(pair)
+        for at, member in enumerate(members.values()):
+            told[part, at] = member.rate(histories, items[part])
+    weights = held_weights(told - mean, stars - mean)
+    return Stars(members, weights.tolist(), mean * (1 - float(weights.sum())))
+
+
+def held_weights(said: Doubles, stars: Doubles, held: float = HELD) -> Doubles:
+    """(M,) w, none negative, that minimise |said w - stars|^2 + held |w - best|^2.
+
+    Args:
+        said: (E, M) what each member says, less the mean.
+        stars: (E,) less the mean.
+        held: in ratings.
+
+    `best` is 1 for the member with the least squared error and 0 for the others.
+    """
+    best = np.eye(said.shape[1])[int(np.argmin(((said - stars[:, None]) ** 2).sum(axis=0)))]
+    rows = np.concatenate([said, np.sqrt(held) * np.eye(len(best))])
+    return np.asarray(nnls(rows, np.concatenate([stars, np.sqrt(held) * best]))[0])
 
 
 def ndcg(scores: Floats, histories: Histories, items: Ints, rows: Ints) -> float:

@@ -44,7 +44,7 @@ from crossrec.data.logged import open_log
 from crossrec.errors import CrossrecError
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecRecommender
-from crossrec.models.transfer import TransferRecommender, TransferSASRec, source_state
+from crossrec.models.transfer import TransferRecommender, TransferSASRec, bridge_input, newest, source_state
 from crossrec.training.job import Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
 from crossrec.training.slates import (
@@ -170,12 +170,13 @@ class Scorer:
         """histories: of P people; what does not change in training is computed once."""
         self.target = torch.from_numpy(histories.target)
         self.source: Tensor | None = None
-        if isinstance(recommender, TransferRecommender):
+        if isinstance(recommender, TransferRecommender) and recommender.bridge_config.bridge != "none":
+            self.source_model = recommender.source_model
             source = torch.from_numpy(histories.source)
             with torch.no_grad():
-                device = recommender.source_model.item.weight.device
-                self.source = source_state(recommender.source_model, source.to(device), recommender.bridge_config)
-            self.present = (source > 0).any(1)
+                device = self.source_model.item.weight.device
+                self.source = source_state(self.source_model, source.to(device), recommender.bridge_config)
+            self.newest, self.present = newest(source, recommender.bridge_config), (source > 0).any(1)
 
     def states(self, net: nn.Module, people: Tensor) -> Tensor:
         """(B, D) of some of the people."""
@@ -184,7 +185,8 @@ class Scorer:
         device = sequence.item.weight.device
         states = sequence.last(self.target[own.cpu()].to(device))
         if self.source is not None:
-            source, present = self.source[own.to(self.source.device)], self.present[own.cpu()]
+            vectors, present = self.source[own.to(self.source.device)], self.present[own.cpu()]
+            source = bridge_input(self.source_model, vectors, self.newest[own.cpu()])
             states = net.bridge(states, source.to(device), present.to(device))  # type: ignore[operator]
         return states[back]
 

@@ -3,6 +3,7 @@
 from crossrec.errors import CrossrecError, nearest
 from crossrec.training import coldstart, mapping
 from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
+from crossrec.training.collective import CollectiveConfig, collective_factors
 from crossrec.training.ensemble import EnsembleConfig, ensemble
 from crossrec.training.job import Recipe
 from crossrec.training.known_ensemble import KnownEnsembleConfig, known_ensemble
@@ -30,6 +31,7 @@ RECIPES = {
         Recipe("biases", "Biases of items and people", coldstart.BiasesConfig, coldstart.biases),
         Recipe("emcdr", "EMCDR", mapping.EMCDRConfig, mapping.emcdr),
         Recipe("ptupcdr", "PTUPCDR", mapping.PTUPCDRConfig, mapping.ptupcdr),
+        Recipe("collective-factors", "Collective factors", CollectiveConfig, collective_factors),
         Recipe("source-sasrec", "SASRec on the source domain", SequenceConfig, sasrec, domain="source"),
         Recipe("target-sasrec", "Target-only SASRec", SequenceConfig, sasrec),
         Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, starts_from=("source-sasrec",)),

@@ -13,10 +13,10 @@ from crossrec.data.pair import DomainPair, first_mask
 from crossrec.data.split import Questions, Split
 from crossrec.errors import CrossrecError
 from crossrec.models import losses
-from crossrec.models.bridge import BridgeConfig
+from crossrec.models.bridge import NEWEST, BridgeConfig
 from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
-from crossrec.models.transfer import TransferRecommender, TransferSASRec, source_state
+from crossrec.models.transfer import TransferRecommender, TransferSASRec, bridge_input, newest, source_state
 from crossrec.training.batches import Batch, Negatives, SequenceBatches
 from crossrec.training.job import MONITOR, SMALL_CATALOGUE, Job, process_seed, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
@@ -98,7 +98,7 @@ class TransferConfig(BridgeConfig, SequenceConfig):
         BridgeConfig.__post_init__(self)
 
     @property
-    def bridge(self) -> BridgeConfig:
+    def bridging(self) -> BridgeConfig:
         return BridgeConfig(**{name: getattr(self, name) for name in BridgeConfig.__dataclass_fields__})
 
 
@@ -125,20 +125,22 @@ def transfer(job: Job) -> tuple[Recommender, Fitted]:
         raise CrossrecError("transfer-sasrec needs a trained source model: run `crossrec train-source` first.")
     with seeded(job.seed):
         counts = job.split.target_counts(job.pair)
-        model = TransferSASRec(config.sasrec, config.bridge, job.pair.target.n_items, source_model.config.dim, counts)
+        model = TransferSASRec(config.sasrec, config.bridging, job.pair.target.n_items, source_model.config.dim, counts)
         batches = _batches(job)
         criterion = NextItemLoss(config, job)
-        vectors, row = source_vectors(job.pair, job.split, source_model, config.bridge)
+        reads = config.bridge != "none"
+        vectors, items, row = source_vectors(job.pair, job.split, source_model, config.bridging)
 
         def loss(net: nn.Module, batch: Batch) -> dict[str, Tensor]:
             rows = row[batch.events]
-            if config.source_dropout:
+            if config.source_dropout and reads:
                 rows = rows * (torch.rand(len(rows), 1) >= config.source_dropout)
             batch = batch.to(model.sequence.item.weight.device)
-            states = net(batch.items, vectors[rows].to(batch.items.device), (rows > 0).to(batch.items.device))
+            given = bridge_input(source_model, vectors[rows], items[rows]).to(batch.items.device)
+            states = net(batch.items, given, (rows > 0).to(batch.items.device))
             return criterion(model.sequence, states, batch)
 
-        recommender = TransferRecommender(model, source_model, config.bridge)
+        recommender = TransferRecommender(model, source_model, config.bridging)
         fitted = _fit(job, model, batches, loss, criterion.negatives.generator, recommender)
     return recommender, fitted
 
@@ -194,20 +196,22 @@ class NextItemLoss:
 @torch.no_grad()
 def source_vectors(
     pair: DomainPair, split: Split, model: SASRec, config: BridgeConfig, batch: int = 1024
-) -> tuple[Tensor, Tensor]:
-    """The source vector that goes with each training target event: from the source events strictly before it.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a bridge may know at each training target event: the source events strictly before it.
 
     Returns:
-        vectors (M+1, S), row 0 for "no source event yet"; and the row of each target event (E,).
+        vectors (M+1, S), row 0 for "no source event yet"; items (M+1, J), of `newest`; and the row of each target event
+        (E,). The bridge "none" reads nothing, and so M is 0.
     """
     users = np.repeat(np.arange(pair.n_users), pair.target.counts)
     before = pair.source_before.astype(np.int64)
-    wanted = first_mask(pair.target.offsets, split.target_train_end) & (before > 0)
+    wanted = first_mask(pair.target.offsets, split.target_train_end) & (before > 0) & (config.bridge != "none")
     width = int(pair.source.counts.max(initial=0)) + 1
     keys, inverse = np.unique(users[wanted] * width + before[wanted], return_inverse=True)
     row = np.zeros(len(users), np.int64)
     row[wanted] = inverse + 1
     vectors = torch.zeros(len(keys) + 1, model.config.dim)
+    looked_at = torch.zeros(len(keys) + 1, NEWEST if config.bridge == "personal" else 0, dtype=torch.int32)
     model.eval()
     device = model.item.weight.device
     order = np.argsort(keys % width, kind="stable")  # by length: little padding
@@ -215,6 +219,8 @@ def source_vectors(
         rows = order[start : start + batch]
         owner, end = keys[rows] // width, keys[rows] % width
         ask = Questions(owner, end, np.zeros_like(owner), np.zeros_like(owner))
-        items = torch.from_numpy(ask.histories(pair).source).to(device)
-        vectors[torch.from_numpy(rows + 1)] = source_state(model, items, config).cpu()
-    return vectors, torch.from_numpy(row)
+        items = torch.from_numpy(ask.histories(pair).source)
+        vectors[torch.from_numpy(rows + 1)] = source_state(model, items.to(device), config).cpu()
+        few = newest(items, config)
+        looked_at[torch.from_numpy(rows + 1), looked_at.shape[1] - few.shape[1] :] = few.int()
+    return vectors, looked_at, torch.from_numpy(row)

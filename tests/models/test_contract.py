@@ -18,12 +18,13 @@ from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender
 from crossrec.models.biases import Biases
 from crossrec.models.bridge import BridgeConfig
+from crossrec.models.collective import CollectiveFactors
 from crossrec.models.content import Content
-from crossrec.models.ensemble import Ensemble
+from crossrec.models.ensemble import Ensemble, Stars
 from crossrec.models.factors import Factors
 from crossrec.models.item_knn import ItemKNN
 from crossrec.models.linear import LinearMap
-from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
+from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, linear_net, mlp_net, personal_net
 from crossrec.models.neighbours import UserKNN
 from crossrec.models.racrec import RACRec, RACRecConfig
 from crossrec.models.racrec_recommender import RACRecRecommender, Reading
@@ -99,6 +100,13 @@ def _mapped(kind: type[Mapped], net: torch.nn.Module) -> Recommender:
     return kind(_factors(I_SOURCE, 8), _factors(I_TARGET, 9), net)
 
 
+def _collective() -> Recommender:
+    rng = np.random.default_rng(13)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    source, target = _factors(I_SOURCE, 13), _factors(I_TARGET, 14)
+    return CollectiveFactors(source, target, draw(I_SOURCE + 1, 3), draw(3), 4.0, draw(5))
+
+
 def _oracle() -> Recommender:
     rng = np.random.default_rng(2)
     draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
@@ -112,9 +120,9 @@ def _sasrec() -> Recommender:
     return SASRecRecommender(model)
 
 
-def _transfer(fusion: str = "gate", pool: str = "mean") -> Recommender:
+def _transfer(fusion: str = "gate", pool: str = "mean", kind: str = "mlp") -> Recommender:
     torch.manual_seed(4)
-    bridge = BridgeConfig(fusion=fusion, bridge_hidden=5, source_pool=pool)
+    bridge = BridgeConfig(bridge=kind, fusion=fusion, bridge_hidden=5, source_pool=pool)
     source = SASRec(SASRecConfig(dim=4, max_len=3), I_SOURCE)
     model = TransferSASRec(SASRecConfig(dim=8, max_len=4, norm="post"), bridge, I_TARGET, 4, COUNTS)
     _stir(source, model)
@@ -163,6 +171,11 @@ def _ensemble() -> Recommender:
     return Ensemble({"user-knn": _knn(), "content": _content(), "autoencoder": _autoencoder()}, [0.5, 1.0, 2.0])
 
 
+def _rating_ensemble() -> Recommender:
+    stars = Stars({"biases": _biases(), "collective-factors": _collective()}, [0.25, 0.75], 0.1)
+    return Ensemble({"user-knn": _knn(), "popularity": _popularity()}, [0.5, 1.0], stars)
+
+
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
@@ -172,7 +185,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "biases": _biases,
     "emcdr": lambda: _mapped(EMCDR, linear_net(4)),
     "emcdr, mlp": lambda: _mapped(EMCDR, mlp_net(4, 5)),
-    "ptupcdr": lambda: _mapped(PTUPCDR, PersonalBridge(4, hidden=6)),
+    "ptupcdr": lambda: _mapped(PTUPCDR, personal_net(4, hidden=6)),
     "racrec": _racrec,
     "racrec, by stars": lambda: _racrec(ranks=False),
     "racrec, classic": lambda: _racrec("classic", ranks=False),
@@ -183,11 +196,14 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "unified, gated, no words, plain products": lambda: _unified(0, block="ligr", temperature=0.0, popularity=False),
     "unified, no taste": lambda: _unified(taste=0, norm="post"),
     "unified, the other way": lambda: _unified(swap=True),
+    "collective-factors": _collective,
     "ensemble": _ensemble,
+    "ensemble, with stars": _rating_ensemble,
     "oracle": _oracle,
     "sasrec": _sasrec,
     "transfer-sasrec": _transfer,
     "transfer-sasrec, concat, last": lambda: _transfer("concat", "last"),
+    **{f"transfer-sasrec, {kind}": lambda kind=kind: _transfer(kind=kind) for kind in ("linear", "personal", "none")},
 }
 every = pytest.mark.parametrize("recommender", [pytest.param(make(), id=name) for name, make in MAKERS.items()])
 

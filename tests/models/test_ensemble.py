@@ -10,7 +10,7 @@ from crossrec.data.histories import Histories
 from crossrec.errors import CrossrecError
 from crossrec.models.biases import Biases
 from crossrec.models.content import Content
-from crossrec.models.ensemble import Ensemble, log_ranks
+from crossrec.models.ensemble import Ensemble, Stars, log_ranks
 from crossrec.models.neighbours import UserKNN
 from crossrec.models.recommender import Recommender
 from crossrec.models.simple import Popularity
@@ -78,6 +78,43 @@ def test_saved_whole_without_weight_too(tmp_path: Path) -> None:
         Recommender.load(tmp_path)
 
 
+def test_stars_are_a_weighted_sum_and_leave_the_order_alone(tmp_path: Path) -> None:
+    one, two = Biases(3.0, COUNTS.astype(np.float32), 1.0), Biases(4.0, -COUNTS.astype(np.float32), 1.0)
+    stars = Stars({"biases": one, "user-knn": two}, [0.5, 0.25], 1.5)
+    rating = Ensemble(members(), [0.25, 2.0], stars)
+    assert rating.rates
+    # 1.5 + (3 + 1) / 2 + (4 - 1) / 4 for the item taken once, and so on.
+    told = rating.rate(ASKED, np.array([2, 3, 4]))
+    np.testing.assert_allclose(told, [1.5 + 4 / 2 + 3 / 4, 1.5 + 5 / 2 + 2 / 4, 1.5 + 12 / 2 - 5 / 4])
+    silent = Ensemble(members(), [0.25, 2.0])
+    assert not silent.rates
+    assert rating.uses == silent.uses
+    np.testing.assert_array_equal(rating.score(ASKED), silent.score(ASKED))
+    rating.save(tmp_path)
+    loaded = Recommender.load(tmp_path)
+    assert isinstance(loaded, Ensemble)
+    assert loaded.stars is not None
+    assert list(loaded.stars.members) == ["biases", "user-knn"]
+    np.testing.assert_array_equal(loaded.rate(ASKED, np.array([2, 3, 4])), told)
+    np.testing.assert_array_equal(loaded.score(ASKED), rating.score(ASKED))
+    assert "stars" not in silent.state()[0]  # a folder of an ensemble that only ranks is as it was
+
+
+def test_a_star_member_without_weight_is_not_asked() -> None:
+    class Silent(Popularity):
+        def rate(self, *asked: object) -> np.ndarray:  # type: ignore[override]
+            raise AssertionError
+
+    stars = Stars({"silent": Silent(COUNTS), "biases": Biases(3.0, np.zeros(5, "f4"), 1.0)}, [0, 1], 0.0)
+    assert Ensemble(members(), [1, 1], stars).rate(ASKED, np.array([1, 1, 1])).tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -0.1]])
+def test_star_weights_that_make_no_sense_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"star weights .* must be as many, and none negative"):
+        Stars(members(), weights, 0.0)
+
+
 def content(encoder: str) -> Content:
     vectors = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     whitening = Whitening.fit(vectors, components=3)
@@ -101,3 +138,5 @@ def test_weights_that_make_no_sense_are_refused(weights: list[float]) -> None:
 def test_members_score_the_same_items() -> None:
     with pytest.raises(ValueError, match=r"score \[4, 6\] items"):
         Ensemble({"a": Popularity(COUNTS), "b": Popularity(np.arange(7))}, [1, 1])
+    with pytest.raises(ValueError, match=r"score \[4, 6\] items"):
+        Ensemble({"a": Popularity(COUNTS)}, [1], Stars({"b": Popularity(np.arange(7))}, [1], 0.0))

@@ -7,7 +7,7 @@ from torch import nn
 
 from crossrec.data.histories import Histories, pad
 from crossrec.models.factors import Factors
-from crossrec.models.mapping import EMCDR, PTUPCDR, PersonalBridge, liked, linear_net
+from crossrec.models.mapping import EMCDR, PTUPCDR, liked, linear_net, personal_net
 
 
 def factors(n_items: int, width: int, seed: int) -> Factors:
@@ -29,7 +29,7 @@ class Fixed(nn.Module):
 
 
 def test_a_person_times_their_bridge() -> None:
-    bridge = PersonalBridge(2)
+    bridge = personal_net(2)
     bridge.meta = Fixed([[1.0, 2.0], [3.0, 4.0]])  # type: ignore[assignment]
     found = bridge(torch.ones(1, 2), torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool))
     assert found.tolist() == [[4, 6]]
@@ -43,7 +43,7 @@ def test_one_map_for_everybody_multiplies_from_the_right() -> None:
 
 
 def test_attention_leaves_pads_out() -> None:
-    bridge = PersonalBridge(4)
+    bridge = personal_net(4)
     same = torch.ones(1, 3, 3)
     mask = torch.tensor([[True, True, False]])
     np.testing.assert_allclose(bridge.weights(same, mask).detach(), [[0.5, 0.5, 0]])
@@ -56,7 +56,7 @@ def test_attention_leaves_pads_out() -> None:
 
 def test_attention_is_that_of_the_paper() -> None:
     torch.manual_seed(0)
-    bridge, items = PersonalBridge(4), torch.randn(1, 2, 3)
+    bridge, items = personal_net(4), torch.randn(1, 2, 3)
     w, out = bridge.attention[0].weight, bridge.attention[2].weight
     scores = [(out[0] @ torch.relu(w @ items[0, j])).item() for j in range(2)]
     expected = np.exp(scores) / np.exp(scores).sum()
@@ -81,7 +81,7 @@ def test_the_newest_liked_items() -> None:
 def test_stars_are_what_the_formula_says(kind: str) -> None:
     torch.manual_seed(1)
     source, target = factors(5, 3, 0), factors(7, 3, 1)
-    model = EMCDR(source, target, linear_net(3)) if kind == "emcdr" else PTUPCDR(source, target, PersonalBridge(3, 4))
+    model = EMCDR(source, target, linear_net(3)) if kind == "emcdr" else PTUPCDR(source, target, personal_net(3, 4))
     stars = np.array([[5, 2], [np.nan, 4]], np.float32)
     cold = Histories(pad([[1, 2], [3]]), pad([[], []]), source_stars=stars)
     vectors = model.mapped(cold)
@@ -104,6 +104,6 @@ def test_stars_are_what_the_formula_says(kind: str) -> None:
 def test_a_person_without_anything_gets_the_biases(kind: str) -> None:
     torch.manual_seed(2)
     source, target = factors(5, 3, 0), factors(7, 3, 1)
-    model = EMCDR(source, target, nn.Linear(3, 3)) if kind == "emcdr" else PTUPCDR(source, target, PersonalBridge(3, 4))
+    model = EMCDR(source, target, nn.Linear(3, 3)) if kind == "emcdr" else PTUPCDR(source, target, personal_net(3, 4))
     nobody = Histories.of([[]], [[]])
     np.testing.assert_allclose(model.score(nobody)[0, 1:], 3.5 + target.item_bias[1:], rtol=1e-6)

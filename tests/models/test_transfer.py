@@ -1,6 +1,7 @@
 """Transfer: what the source adds, and that it adds nothing where there is none."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,17 @@ import pytest
 import torch
 
 from crossrec.data.histories import Histories
-from crossrec.models.bridge import BridgeConfig
+from crossrec.models.bridge import BRIDGES, BridgeConfig
+from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
 from crossrec.training.sequence import SequenceConfig, TransferConfig
 
 N_TARGET, N_SOURCE = 17, 11
+
+
+READING = ("mlp", "linear", "personal")
+"""Bridges that read the source."""
 
 
 def build(**bridge: Any) -> TransferRecommender:
@@ -31,9 +37,9 @@ TARGETS = [[], [3], [1, 2, 3, 4, 5, 6, 7]]
 
 
 @pytest.mark.parametrize("fusion", ["gate", "add", "concat"])
-@pytest.mark.parametrize("pool", ["last", "mean"])
-def test_without_a_source_history_it_scores_as_the_sequence_alone(fusion: str, pool: str) -> None:
-    recommender = build(fusion=fusion, source_pool=pool)
+@pytest.mark.parametrize(("kind", "pool"), [*((kind, "mean") for kind in READING), ("mlp", "last")])
+def test_without_a_source_history_it_scores_as_the_sequence_alone(fusion: str, kind: str, pool: str) -> None:
+    recommender = build(bridge=kind, fusion=fusion, source_pool=pool)
     alone = SASRecRecommender(recommender.model.sequence)
     # Beside somebody who has source events, and with none in the whole batch.
     mixed = Histories.of([[], [], [], [4, 5]], [*TARGETS, [1]])
@@ -58,6 +64,55 @@ def test_scores_are_those_of_the_fused_states(pool: str) -> None:
     np.testing.assert_allclose(recommender.score(Histories.of([source], [target]))[0, 1:], expected, atol=1e-5)
 
 
+def test_the_personal_bridge_is_made_from_the_newest_items() -> None:
+    recommender = build(bridge="personal")
+    model, source_model = recommender.model, recommender.source_model
+    source = np.random.default_rng(0).integers(1, N_SOURCE + 1, 25).tolist()
+    with torch.no_grad():
+        vector = source_model.mean(torch.tensor([source]))[0]
+        items = source_model.item(torch.tensor(source[-20:]))
+        b = model.bridge.personal(vector, items, torch.ones(20, dtype=torch.bool))
+        h = model.sequence(torch.tensor([[5, 1]]))[0, -1]
+        g = model.bridge.gate(h, b)
+        expected = model.sequence.logits(g * h + (1 - g) * b)[1:].numpy()
+    asked = Histories.of([source, [3]], [[5, 1], [2]])
+    np.testing.assert_allclose(recommender.score(asked)[0, 1:], expected, atol=1e-5)
+    other = Histories.of([[1, 2, 3, 4, 5], [3]], [[5, 1], [2]])
+    assert np.abs(recommender.score(other)[0, 1:] - expected).max() > 1e-3
+
+
+def test_without_a_bridge_the_source_is_not_read() -> None:
+    recommender = build(bridge="none")
+    alone = SASRecRecommender(recommender.model.sequence)
+    people, strangers = Histories.of([[1, 2], [], [3]], TARGETS), Histories.of([[4], [5, 6, 7], []], TARGETS)
+    np.testing.assert_array_equal(recommender.score(people), alone.score(people))
+    np.testing.assert_array_equal(recommender.score(people), recommender.score(strangers))
+    assert (recommender.uses, recommender.ordered) == ({"target"}, False)
+    assert recommender.source_share(people).tolist() == [0, 0, 0]
+    assert (build().uses, build().ordered) == ({"source", "target"}, True)
+
+
+@pytest.mark.parametrize("kind", BRIDGES)
+@pytest.mark.parametrize("fusion", ["gate", "concat"])
+def test_saved_and_loaded_it_scores_the_same(kind: str, fusion: str, tmp_path: Path) -> None:
+    recommender = build(bridge=kind, fusion=fusion)
+    recommender.save(tmp_path)
+    people = Histories.of([[1, 2], [], [3]], TARGETS)
+    loaded = Recommender.load(tmp_path)
+    assert isinstance(loaded, TransferRecommender)
+    assert loaded.bridge_config.bridge == kind
+    np.testing.assert_array_equal(loaded.score(people), recommender.score(people))
+
+
+def test_a_model_that_was_saved_before_there_were_bridges_to_choose_has_the_mlp() -> None:
+    recommender = build()
+    about, arrays = recommender.state()
+    about["bridge"] = {name: value for name, value in about["bridge"].items() if name != "bridge"}
+    loaded = TransferRecommender.from_state(about | {"n_items": N_TARGET}, arrays)
+    people = Histories.of([[1, 2], [], [3]], TARGETS)
+    np.testing.assert_array_equal(loaded.score(people), recommender.score(people))
+
+
 def test_the_training_states_are_those_asked_for_in_testing() -> None:
     recommender = build(source_pool="mean")
     target, source = [5, 1, 7], [2, 9, 4]
@@ -79,6 +134,10 @@ def test_source_share() -> None:
         recommender.model.bridge.gate_layer.weight.zero_()
         recommender.model.bridge.gate_layer.bias.fill_(-np.log(3))  # g = 1/4
     np.testing.assert_allclose(recommender.source_share(people), [0.75, 0, 0.75], atol=1e-6)
+    for kind in ("linear", "personal"):
+        share = build(bridge=kind).source_share(people)
+        assert share[1] == 0
+        assert ((share[[0, 2]] > 0) & (share[[0, 2]] < 1)).all()
     assert np.isnan(build(fusion="add").source_share(people)).all()
 
 
@@ -93,5 +152,6 @@ def test_baseline_and_transfer_have_the_same_width_and_budget() -> None:
 
 
 def test_the_classic_bridge_is_that_of_system_a() -> None:
-    bridge = TransferConfig(**TransferConfig.PRESETS["classic"]).bridge
-    assert (bridge.fusion, bridge.bridge_hidden, bridge.source_pool, bridge.source_dropout) == ("gate", 128, "last", 0)
+    bridge = TransferConfig(**TransferConfig.PRESETS["classic"]).bridging
+    assert (bridge.bridge, bridge.fusion, bridge.bridge_hidden) == ("mlp", "gate", 128)
+    assert (bridge.source_pool, bridge.source_dropout) == ("last", 0)

@@ -59,7 +59,7 @@ def test_all_that_the_data_allows_stand_in_one_comparison() -> None:
     result = compare_cold("odd", "cold-user-20", on_event=events.append)
     recipes = {run.name: run.config()["recipe"] for run in list_runs("odd", finished=True)}
     assert [recipes[side.run] for side in result.sides] == [
-        "linear-map", "popularity", "user-knn", "biases", "emcdr", "ptupcdr",
+        "linear-map", "popularity", "user-knn", "biases", "emcdr", "ptupcdr", "collective-factors",
     ]  # fmt: skip
     assert result.users == len(result.sides[0].table) == 16
     # There is no word in this data.
@@ -106,7 +106,7 @@ def test_without_stars_only_rankings_are_compared() -> None:
     assert result.sides[-1].run == "own"
     assert result.stars is None
     assert result.ratings == []
-    assert {note.split()[0] for note in result.notes} == {"content", "biases", "emcdr", "ptupcdr"}
+    assert {note.split()[0] for note in result.notes} == {"content", "biases", "emcdr", "ptupcdr", "collective-factors"}
     # Source tells odd from even and the target-only model sees nothing of a cold user.
     assert "does not beat" in result.headline or "is not shown to beat" in result.headline
 
@@ -282,7 +282,14 @@ def test_what_the_data_does_not_allow_gets_none() -> None:
     dataset("plain", rated=False)
     commands, notes = missing(DomainPair.open("plain"), [], "cold-user")
     assert commands == ["crossrec eval-cold --dataset plain --split cold-user"]
-    assert {note.split()[0] for note in notes} == {"content", "biases", "emcdr", "ptupcdr", "racrec"}
+    assert {note.split()[0] for note in notes} == {
+        "content",
+        "biases",
+        "emcdr",
+        "ptupcdr",
+        "collective-factors",
+        "racrec",
+    }
 
 
 # --- what a leak does -----------------------------------------------------------------------------

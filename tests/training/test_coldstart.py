@@ -21,11 +21,22 @@ from crossrec.training.mapping import rmse
 from crossrec.training.recipes import find_recipe
 
 MakePair = Callable[..., DomainPair]
-RECIPES = ("user-knn", "content", "biases", "emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble")
-RATERS = ("biases", "emcdr", "ptupcdr")
+RECIPES = (
+    "user-knn",
+    "content",
+    "biases",
+    "emcdr",
+    "ptupcdr",
+    "collective-factors",
+    "racrec",
+    "autoencoder",
+    "ensemble",
+)
+RATERS = ("biases", "emcdr", "ptupcdr", "collective-factors")
 SHORT: dict[str, dict[str, Any]] = {
     "emcdr": {"factors": 3, "ridge": 1.0},
     "ptupcdr": {"factors": 3, "ridge": 1.0, "epochs": 2, "batch_size": 64},
+    "collective-factors": {"factors": 3, "ridge": 5.0},
     "content": {"components": 3},
     "autoencoder": {"components": 3, "hidden": 6, "epochs": 2, "batch_size": 32, "input_dropout": 0.0},
     "ensemble": {"components": 3, "hidden": 6, "epochs": 2, "batch_size": 32, "encoder": "static"},
@@ -63,7 +74,7 @@ def test_the_seed_repeats_a_training_and_leaves_the_global_generator_alone(name:
     one = train(name, pair, split)
     assert torch.equal(torch.rand(2), expected)
     assert same(one, train(name, pair, split))
-    if name in ("emcdr", "ptupcdr", "autoencoder"):
+    if name in ("emcdr", "ptupcdr", "collective-factors", "autoencoder"):
         assert not same(one, train(name, pair, split, seed=1))
 
 
@@ -146,6 +157,7 @@ def test_no_words_is_one_sentence(pair: DomainPair) -> None:
     [
         ("emcdr", {}),
         ("emcdr", {"mapping": "mlp", "epochs": 30}),
+        ("collective-factors", {}),
         ("ptupcdr", {"epochs": 10, "batch_size": 64}),
         ("ptupcdr", {"epochs": 10, "batch_size": 64, "factors": 2, "meta_hidden": 8}),
     ],
@@ -233,6 +245,9 @@ def test_rmse_of_hidden_stars_by_hand(pair: DomainPair) -> None:
         ("emcdr", {"mapping": "cubic"}, r"mapping \('cubic'\) must be linear or mlp"),
         ("emcdr", {"ridge": 0}, r"ridge \(0.0\)"),
         ("ptupcdr", {"meta_hidden": 0}, r"meta_hidden \(0\)"),
+        ("collective-factors", {"factors": 0}, r"factors \(0\)"),
+        ("collective-factors", {"carry_ridge": 0}, r"carry_ridge \(0.0\)"),
+        ("collective-factors", {"taken": -1}, r"taken \(-1.0\) must not be negative"),
         ("ptupcdr", {"epochs": 0}, r"epochs \(0\)"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,24 @@ import pytest
 from crossrec.config import from_dict
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
+from crossrec.data.ratings import Ratings
 from crossrec.data.split import Split, _split, cold_user, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
 from crossrec.models.ensemble import Ensemble
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.simple import Oracle, Popularity
-from crossrec.training.ensemble import EnsembleConfig, ensemble, fit_weights, ndcg
+from crossrec.training.ensemble import (
+    EnsembleConfig,
+    ensemble,
+    fit_stars,
+    fit_weights,
+    held_weights,
+    ndcg,
+    star_members,
+)
 from crossrec.training.job import Job
+from crossrec.training.loop import Control
 
 MakePair = Callable[..., DomainPair]
 SHORT = {"hidden": 6, "epochs": 3, "batch_size": 32, "components": 3, "encoder": "static"}
@@ -99,6 +110,94 @@ def test_members_are_those_that_the_data_allows(
     assert list(bare.members) == names[:2]
     scores = bare.score(Histories.of([[], [3]], [[], [2]]))
     assert np.isfinite(scores[:, 1:]).all()
+
+
+def test_the_weights_of_stars_are_those_of_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    told = rng.normal(size=(5000, 3))
+    stars = told @ [0.7, 0.3, -0.5] + rng.normal(0, 0.1, 5000)
+    found = held_weights(told, stars, held=1e-9)
+    alone = np.linalg.lstsq(told[:, :2], stars, rcond=None)[0]  # the third would be negative
+    np.testing.assert_allclose(found, [*alone, 0], atol=1e-6)
+    # Held hard, the best member is left alone; in between, with both, the solution is in between.
+    np.testing.assert_allclose(held_weights(told, stars, held=1e9), [1, 0, 0], atol=1e-4)
+    some = held_weights(told, stars, held=1000.0)
+    assert 0.7 < some[0] < 1
+    assert 0 < some[1] < 0.3
+
+
+def test_stars_are_told_where_both_domains_have_them(rated_pair: MakePair) -> None:
+    pair = rated_pair(2, users=150, longest=10, fewest=2)
+    events: list[dict[str, Any]] = []
+    work = dataclasses.replace(job(pair), control=Control(events.append))
+    found, fitted = ensemble(work)
+    assert isinstance(found, Ensemble)
+    assert found.stars is not None
+    assert list(found.stars.members) == ["biases", "emcdr", "ptupcdr", "collective-factors"]
+    mean = Ratings.training(pair, work.split).mean
+    assert found.stars.offset == pytest.approx(mean * (1 - sum(found.stars.weights)))
+    # It ranks as it does without stars, and only the autoencoder is told of.
+    bare = dataclasses.replace(
+        pair,
+        source=dataclasses.replace(pair.source, ratings=None),
+        target=dataclasses.replace(pair.target, ratings=None),
+    )
+    silent = ensemble(job(bare))[0]
+    assert not silent.rates
+    people = pair.histories(np.arange(20), pair.source.counts[:20], pair.target.counts[:20] // 2)
+    np.testing.assert_array_equal(found.score(people), silent.score(people))
+    assert [event["epoch"] for event in events if event["event"] == "epoch"] == list(range(1, fitted.epochs + 1))
+
+
+def test_a_checkpoint_is_of_the_autoencoder_alone(rated_pair: MakePair, tmp_path: Path) -> None:
+    pair = rated_pair(2, users=150, longest=10, fewest=2)
+    once = dataclasses.replace(job(pair), control=Control(checkpoint=tmp_path / "kept"))
+    one = ensemble(once)[0]
+    again = ensemble(once)[0]  # goes on from the checkpoint, which is that of a finished autoencoder
+    assert isinstance(one, Ensemble)
+    (about, arrays), (others, more) = one.state(), again.state()
+    assert about == others
+    assert all(np.array_equal(arrays[key], more[key]) for key in arrays | more)
+
+
+@pytest.mark.parametrize("without", ["source", "target", "valid"])
+def test_without_stars_on_one_side_nobody_tells_them(rated_pair: MakePair, without: str) -> None:
+    pair = rated_pair(3, users=100, longest=10, fewest=2)
+    work = job(pair)
+    if without == "valid":
+        stars = pair.target.ratings
+        assert stars is not None
+        hidden = work.split.valid.hidden(pair)[0]
+        stars = stars.copy()
+        stars[hidden] = np.nan
+        pair = dataclasses.replace(pair, target=dataclasses.replace(pair.target, ratings=stars))
+    else:
+        pair = dataclasses.replace(pair, **{without: dataclasses.replace(pair.domain(without), ratings=None)})
+    work = dataclasses.replace(work, pair=pair)
+    assert star_members(work) == {}
+    assert fit_stars(work, {}) is None
+
+
+def test_the_best_member_of_stars_weighs_most(rated_pair: MakePair) -> None:
+    pair = rated_pair(4, users=200, longest=10, fewest=4, timed=False)
+    generous = np.random.default_rng(0).random(pair.n_users) < 0.5
+    domains = {
+        which: dataclasses.replace(
+            pair.domain(which), ratings=np.where(np.repeat(generous, pair.domain(which).counts), 5, 2).astype("f4")
+        )
+        for which in ("source", "target")
+    }
+    work = job(dataclasses.replace(pair, **domains))
+    members = star_members(work)
+    found = fit_stars(work, members)
+    assert found is not None
+    weights = dict(zip(found.members, found.weights, strict=True))
+    assert weights["biases"] == min(weights.values())
+    questions = work.split.test
+    events, owner = questions.hidden(work.pair)
+    items = work.pair.target.items[events].astype(np.int64)
+    told = found(questions.take(owner).histories(work.pair), items)
+    assert np.abs(told - domains["target"].ratings[events]).mean() < 0.6
 
 
 def test_a_part_of_the_people_will_do(random_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:

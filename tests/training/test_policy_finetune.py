@@ -16,7 +16,7 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.split import split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.feedback.policy import PolicyConfig, SoftmaxPolicy, z_scores
-from crossrec.models.bridge import BridgeConfig
+from crossrec.models.bridge import BRIDGES, BridgeConfig
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
 from crossrec.training import policy
@@ -40,16 +40,18 @@ N_ITEMS = 15
 
 
 def recommender(kind: str = "sasrec", seed: int = 3) -> SASRecRecommender | TransferRecommender:
+    """kind: "sasrec", "transfer", or "transfer" with a bridge of that name behind a blank."""
     config = SASRecConfig(dim=8, max_len=6)
+    bridge = BridgeConfig(bridge=kind.partition(" ")[2] or "mlp", bridge_hidden=8)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SASRec(config, N_ITEMS)
-        bridged = TransferSASRec(config, BridgeConfig(bridge_hidden=8), N_ITEMS, 8)
+        bridged = TransferSASRec(config, bridge, N_ITEMS, 8)
         for weight in (*model.parameters(), *bridged.parameters()):
             weight.data.add_(torch.randn_like(weight) * 0.3)
     if kind == "sasrec":
         return SASRecRecommender(model)
-    return TransferRecommender(bridged, model, BridgeConfig(bridge_hidden=8))
+    return TransferRecommender(bridged, model, bridge)
 
 
 def stored(pair: DomainPair, slates: list[dict[str, Any]], events: list[dict[str, Any]]) -> StoredLog:
@@ -288,7 +290,18 @@ def objective(pair: DomainPair, log: StoredLog, kind: str = "sasrec", **settings
     )
 
 
-@pytest.mark.parametrize("kind", ["sasrec", "transfer"])
+@pytest.mark.parametrize("kind", ["transfer", *(f"transfer {name}" for name in BRIDGES)])
+def test_the_states_are_those_that_the_recommender_scores_by(random_pair: MakePair, kind: str) -> None:
+    pair = random_pair(2, users=9, longest=N_ITEMS)
+    base = recommender(kind)
+    assert isinstance(base, TransferRecommender)
+    histories = pair.histories(np.arange(9), pair.source.counts, pair.target.counts)
+    with torch.no_grad():
+        found = Scorer(base, histories).states(base.model, torch.tensor([4, 0, 4, 8]))
+        torch.testing.assert_close(found, base.states(histories)[[4, 0, 4, 8]], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sasrec", "transfer", "transfer personal"])
 def test_a_wide_catalogue_in_chunks_is_the_same(pair: DomainPair, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     found = []
     for cells in (10**6, 5 * (N_ITEMS + 1)):

@@ -1,12 +1,14 @@
 """Recipes on small pairs: what is learned from, what is repeated by a seed, and what the source may tell."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -16,10 +18,11 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.split import Split, _split, cold_user, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
-from crossrec.models.bridge import BridgeConfig
+from crossrec.models.bridge import BRIDGES, BridgeConfig
 from crossrec.models.losses import gbce_beta
+from crossrec.models.recommender import Recommender
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
-from crossrec.models.transfer import TransferSASRec
+from crossrec.models.transfer import TransferRecommender, TransferSASRec
 from crossrec.training.batches import Batch, Negatives
 from crossrec.training.job import Job
 from crossrec.training.recipes import RECIPES, find_recipe
@@ -61,7 +64,7 @@ def test_a_training_event_sees_only_earlier_source_events(
     pair = random_pair(seed, users=11, instants=6)
     split = split_unstored(pair) if kind == "next" else _split(pair, "cold-user", 0, *cold_user(pair, seed, 0.3))
     model = source_model(15)
-    vectors, row = source_vectors(pair, split, model, BridgeConfig(source_pool=pool), batch=3)
+    vectors, _, row = source_vectors(pair, split, model, BridgeConfig(source_pool=pool), batch=3)
     assert vectors.shape[1] == 4
     assert (vectors[0] == 0).all()
     assert row.shape == pair.target.items.shape
@@ -86,10 +89,37 @@ def test_a_training_event_sees_only_earlier_source_events(
             torch.testing.assert_close(vectors[row[event]], expected, rtol=0, atol=2e-5)
 
 
+@given(seed=st.integers(0, 100_000))
+@settings(max_examples=15)
+def test_a_personal_bridge_sees_the_newest_of_the_earlier_items(random_pair: MakePair, seed: int) -> None:
+    pair = random_pair(seed, users=11, instants=6, n_items=40, longest=30)
+    split, model = split_unstored(pair), source_model(40)
+    vectors, items, row = source_vectors(pair, split, model, BridgeConfig(bridge="personal"), batch=3)
+    plain, none, same = source_vectors(pair, split, model, BridgeConfig(bridge="linear"))
+    assert (items.shape[1], none.shape[1]) == (20, 0)
+    assert torch.equal(row, same)
+    torch.testing.assert_close(vectors, plain, rtol=0, atol=2e-5)
+    source, target = pair.source, pair.target
+    assert source.times is not None
+    assert target.times is not None
+    for event, user in enumerate(np.repeat(np.arange(pair.n_users), target.counts)):
+        mine = slice(source.offsets[user], source.offsets[user + 1])
+        earlier = source.items[mine][source.times[mine] < target.times[event]] if row[event] else np.zeros(0, int)
+        expected = [*([0] * 20), *earlier.tolist()][-20:]
+        assert items[row[event]].tolist() == expected
+
+
+def test_without_a_bridge_no_source_event_is_looked_up(random_pair: MakePair) -> None:
+    pair = random_pair(1, users=20, fewest=2)
+    vectors, items, row = source_vectors(pair, split_unstored(pair), source_model(15), BridgeConfig(bridge="none"))
+    assert (len(vectors), len(items)) == (1, 1)
+    assert not row.any()
+
+
 def test_the_order_alone_gives_the_whole_source(random_pair: MakePair) -> None:
     pair = random_pair(4, timed=False, fewest=3)
     model = source_model(15)
-    vectors, row = source_vectors(pair, split_unstored(pair), model, BridgeConfig(source_pool="last"))
+    vectors, _, row = source_vectors(pair, split_unstored(pair), model, BridgeConfig(source_pool="last"))
     for user in range(pair.n_users):
         with torch.no_grad():
             whole = model(torch.from_numpy(pair.source.sequence(user)[-5:].astype(np.int64))[None])[0, -1]
@@ -198,6 +228,25 @@ def test_transfer_learns_from_the_source_what_the_target_cannot_know(make_pair: 
     recommender, _ = RECIPES["transfer-sasrec"].train(work)
     asked = Histories.of([[k] for k in range(1, 7)], [[]] * 6)
     assert recommender.recommend(asked, 1)[0][:, 0].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", BRIDGES)
+def test_each_bridge_trains_and_is_kept(random_pair: MakePair, kind: str, tmp_path: Path) -> None:
+    pair = random_pair(5, users=30, fewest=2)
+    work = job(pair, "transfer-sasrec", **{**SMALL, "epochs": 1, "bridge": kind})
+    recommender, fitted = RECIPES["transfer-sasrec"].train(work)
+    assert fitted is not None
+    assert fitted.epochs == 1
+    recommender.save(tmp_path)
+    people = everybody(pair)
+    scores = recommender.score(people)
+    assert np.isfinite(scores[:, 1:]).all()
+    np.testing.assert_array_equal(Recommender.load(tmp_path).score(people), scores)
+    strangers = dataclasses.replace(people, source=people.source[::-1].copy())
+    assert np.array_equal(recommender.score(strangers), scores) == (kind == "none")
+    assert isinstance(recommender, TransferRecommender)
+    names = {name.split(".")[0] for name in recommender.model.bridge.state_dict()}
+    assert names == (set() if kind == "none" else {kind, "norm_h", "norm_b", "gate_layer"})
 
 
 def test_source_dropout_withholds_the_source_of_whole_windows(

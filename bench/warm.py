@@ -19,11 +19,10 @@ from crossrec.config import from_dict, pairs
 from crossrec.data.pair import Domain, DomainPair
 from crossrec.data.split import MERGED, Split, split_unstored
 from crossrec.evaluation.protocol import evaluate, quick
-from crossrec.models.ensemble import Ensemble
 from crossrec.models.recommender import Recommender
 from crossrec.models.unified import UnifiedRecommender
 from crossrec.runs.plan import reads_text, with_text
-from crossrec.training.ensemble import fit_weights
+from crossrec.training.ensemble import weighed
 from crossrec.training.job import Job
 from crossrec.training.known_ensemble import KnownEnsembleConfig
 from crossrec.training.loop import Control
@@ -60,8 +59,7 @@ def beside(recommender: Recommender, pair: DomainPair, split: Split) -> dict[str
     """The unified encoder, nearest items, and both together, weighed on the validation people by full ranking."""
     job = Job(pair, split, ItemKNNConfig(), 0, lambda asked: quick(asked, pair, split))
     members = {"unified": recommender, "item-knn": item_knn(job)[0]}
-    weights = fit_weights(replace(job, config=KnownEnsembleConfig()), members)
-    return members | {"known-ensemble": Ensemble(members, weights.tolist())}
+    return members | {"known-ensemble": weighed(replace(job, config=KnownEnsembleConfig()), members)}
 
 
 def main() -> None:

@@ -182,6 +182,7 @@ class AutoencoderRecommender(Recommender):
     """Mean logits of the networks. What a person has is a set: an item twice is one item."""
 
     kind: ClassVar[str] = "autoencoder"
+    speaks: ClassVar[str] = "logits"
 
     def __init__(self, model: Autoencoder):
         """model: trained."""

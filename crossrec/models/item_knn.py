@@ -26,6 +26,7 @@ class ItemKNN(Recommender):
     """Items that lie near a person's last ones vote; a popularity prior, small beside any vote, orders the rest."""
 
     kind: ClassVar[str] = "item-knn"
+    speaks: ClassVar[str] = "votes"
     ordered = True
 
     def __init__(self, weights: csr_array, popularity: Floats, decay: float):

@@ -22,6 +22,7 @@ class UserKNN(Recommender):
     """
 
     kind: ClassVar[str] = "user-knn"
+    speaks: ClassVar[str] = "votes"
     uses = frozenset({"source"})
 
     def __init__(self, source: csr_array, target: csr_array, popularity: Floats, neighbours: int):

@@ -26,6 +26,9 @@ class Recommender(ABC):
     """Whether the order of the source items matters to it."""
     rates: bool = False
     """Whether it predicts stars."""
+    speaks: ClassVar[str] = "ranks"
+    """What its scores are beside their order: "logits" that a softmax was trained on, "votes" that are counts or sums
+    of them, none below 0, or no more than "ranks"."""
     encoder: str | None = None
     """Name of the text encoder whose vectors its histories must carry; None where it reads none."""
     most_reviews: int = 15

@@ -189,6 +189,7 @@ class SASRecRecommender(Recommender):
     """Scores by SASRec on the target domain alone: the baseline that transfer has to beat."""
 
     kind: ClassVar[str] = "sasrec"
+    speaks: ClassVar[str] = "logits"
     uses = frozenset({"target"})
 
     def __init__(self, model: SASRec):

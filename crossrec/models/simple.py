@@ -14,6 +14,7 @@ class Popularity(Recommender):
     """Scores each item by how often it occurs in the training part, the same for everybody."""
 
     kind: ClassVar[str] = "popularity"
+    speaks: ClassVar[str] = "votes"
     uses = frozenset()
 
     def __init__(self, counts: NDArray[np.int64]):

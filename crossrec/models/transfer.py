@@ -81,6 +81,7 @@ class TransferRecommender(Recommender):
     """Scores by the target sequence and the bridged source sequence; without source events by the former alone."""
 
     kind: ClassVar[str] = "transfer-sasrec"
+    speaks: ClassVar[str] = "logits"
     ordered = True
 
     def __init__(self, model: TransferSASRec, source_model: SASRec, bridge_config: BridgeConfig):

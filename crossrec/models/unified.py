@@ -192,6 +192,7 @@ class UnifiedRecommender(Recommender):
     """Scores the target items after all that a person did in both domains, in order."""
 
     kind: ClassVar[str] = "unified"
+    speaks: ClassVar[str] = "logits"
     ordered = True
 
     def __init__(self, model: Unified, swap: bool = False):

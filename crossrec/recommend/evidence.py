@@ -188,7 +188,8 @@ class Reader:
             if self.reads_reviews[which]:
                 parts[f"{place}_reviews"] = self._stacked([self._read(pieces, which) for pieces in batch])
         users = None if user is None else np.full(len(batch), user, np.int64)
-        labels = {place: self.catalog.shelves[which].label for which, place in self.place.items()}
+        shelves = self.catalog.shelves
+        labels = {place: shelves[which].label for which, place in self.place.items() if which in shelves}
         first = labels.get("source", "") <= labels["target"]
         parts["source_before"] = pad(
             [_before(*both, first) for both in zip(times["source"], times["target"], strict=True)]

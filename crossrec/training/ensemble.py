@@ -14,7 +14,7 @@ from crossrec.config import require
 from crossrec.data.histories import Histories, Ints
 from crossrec.data.pair import DOMAINS, first_mask
 from crossrec.data.ratings import Ratings
-from crossrec.models.ensemble import Ensemble, Stars, said
+from crossrec.models.ensemble import POOLS, Ensemble, Stars, asked_of, said
 from crossrec.models.recommender import Floats, Recommender, hide_seen, top_k
 from crossrec.training import coldstart, collective, mapping, simple
 from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
@@ -63,8 +63,7 @@ def ensemble(job: Job) -> tuple[Recommender, Fitted]:
     """
     learned, fitted = autoencoder(job)
     members = {"autoencoder": learned} | plain_members(job)
-    weights = fit_weights(job, members).tolist()
-    return Ensemble(members, weights, fit_stars(job, star_members(job))), fitted
+    return weighed(job, members, fit_stars(job, star_members(job))), fitted
 
 
 def plain_members(job: Job) -> dict[str, Recommender]:
@@ -81,8 +80,17 @@ def plain_members(job: Job) -> dict[str, Recommender]:
     return {name: train(replace(job, config=own))[0] for name, train, own in asked}
 
 
-def fit_weights(job: Job, members: dict[str, Recommender]) -> Doubles:
+def weighed(job: Job, members: dict[str, Recommender], stars: Stars | None = None) -> Ensemble:
+    """The ensemble with the weights, and of both pools the one, that rank the validation people best."""
+    tried = {pool: fit_weights(job, members, pool) for pool in POOLS}
+    pool = max(tried, key=lambda one: tried[one][1])
+    return Ensemble(members, tried[pool][0].tolist(), stars, pool)
+
+
+def fit_weights(job: Job, members: dict[str, Recommender], pool: str = "ranks") -> tuple[Doubles, float]:
     """(M,) weights, none negative, by ensemble selection (Caruana et al., ICML 2004) on the validation people.
+
+    Returns the weights, and the NDCG@10 that they came to.
 
     It begins with the best member, and adds, as long as NDCG@10 rises, a step to the weight of the member that raises
     it most. So the sum ranks these people no worse than its best member, and few steps can learn little by heart.
@@ -94,7 +102,7 @@ def fit_weights(job: Job, members: dict[str, Recommender]) -> Doubles:
     histories = questions.histories(job.pair)
     events, row = questions.hidden(job.pair)
     items = job.pair.target.items[events].astype(np.int64)
-    parts = [said(member, histories) for member in members.values()]
+    parts = [said(asked_of(member, histories), member.speaks, pool) for member in members.values()]
     alone = [ndcg(part, histories, items, row) for part in parts]
     weights, best = np.eye(len(parts))[int(np.argmax(alone))], max(alone)
     total = parts[int(np.argmax(alone))].copy()
@@ -106,7 +114,7 @@ def fit_weights(job: Job, members: dict[str, Recommender]) -> Doubles:
         best, (at, step) = max(found), tried[int(np.argmax(found))]
         weights[at] += step
         total += step * parts[at]
-    return weights
+    return weights, best
 
 
 def star_members(job: Job) -> dict[str, Recommender]:

@@ -7,10 +7,9 @@ data each ranks people right that the other misses.
 from dataclasses import dataclass, replace
 
 from crossrec.config import require
-from crossrec.models.ensemble import Ensemble
 from crossrec.models.recommender import Recommender
 from crossrec.training import simple
-from crossrec.training.ensemble import fit_weights, plain_members
+from crossrec.training.ensemble import plain_members, weighed
 from crossrec.training.job import Job
 from crossrec.training.loop import Fitted
 from crossrec.training.unified import UnifiedRecipeConfig, unified
@@ -41,4 +40,4 @@ def known_ensemble(job: Job) -> tuple[Recommender, Fitted]:
     learned, fitted = unified(job)
     near = simple.item_knn(replace(job, config=simple.ItemKNNConfig()))[0]
     members = {"unified": learned, "item-knn": near} | plain_members(job)
-    return Ensemble(members, fit_weights(job, members).tolist()), fitted
+    return weighed(job, members), fitted

@@ -10,7 +10,7 @@ from crossrec.data.histories import Histories
 from crossrec.errors import CrossrecError
 from crossrec.models.biases import Biases
 from crossrec.models.content import Content
-from crossrec.models.ensemble import Ensemble, Stars, log_ranks
+from crossrec.models.ensemble import LEAST, Ensemble, Stars, log_ranks, said
 from crossrec.models.neighbours import UserKNN
 from crossrec.models.recommender import Recommender
 from crossrec.models.simple import Popularity
@@ -49,6 +49,35 @@ def test_the_score_is_the_sum_of_its_parts() -> None:
     np.testing.assert_allclose(parts["popularity"], 0.25 * log_ranks(Popularity(COUNTS).score(ASKED)))
     np.testing.assert_allclose(parts["user-knn"], 2 * log_ranks(knn().score(ASKED)))
     np.testing.assert_allclose(both.score(ASKED)[:, 1:], sum(parts.values())[:, 1:], rtol=1e-6)  # type: ignore[index]
+
+
+def test_what_members_say_by_hand() -> None:
+    hidden = np.array([[-np.inf, 3, 1, -np.inf, 0.5]], np.float32)
+    np.testing.assert_allclose(said(hidden, "logits", "logs"), [[0, 2.5, 0.5, 0, 0]])
+    votes = np.array([[-np.inf, 6, 0, -np.inf, 2]], np.float32)
+    expected = np.log([6 / 8 + LEAST, 2 / 8 + LEAST]) - np.log(LEAST)
+    np.testing.assert_allclose(said(votes, "votes", "logs"), [[0, expected[0], 0, 0, expected[1]]], rtol=1e-5)
+    for speaks, pool in (("ranks", "logs"), ("logits", "ranks"), ("votes", "ranks")):
+        np.testing.assert_array_equal(said(hidden, speaks, pool), log_ranks(hidden))
+    nobody = np.full((1, 3), -np.inf, np.float32)
+    assert said(nobody, "votes", "logs").tolist() == said(nobody, "logits", "logs").tolist() == [[0, 0, 0]]
+
+
+def test_a_pool_of_logs_keeps_by_how_much_an_item_leads(tmp_path: Path) -> None:
+    pooled = Ensemble(members(), [1, 0.5], pool="logs")
+    shares = COUNTS / COUNTS.sum()
+    parts = pooled.parts(ASKED)
+    np.testing.assert_allclose(parts["popularity"][0, 1:], np.log(shares[1:] / shares[1:].min()), rtol=1e-4)
+    pooled.save(tmp_path)
+    loaded = Recommender.load(tmp_path)
+    assert isinstance(loaded, Ensemble)
+    assert loaded.pool == "logs"
+    np.testing.assert_array_equal(loaded.score(ASKED), pooled.score(ASKED))
+    about, arrays = Ensemble(members(), [1, 1]).state()
+    del about["pool"]  # as it was written before there were two
+    assert Ensemble.from_state({"n_items": 4, **about}, arrays).pool == "ranks"
+    with pytest.raises(ValueError, match=r"pool \('sums'\) must be one of ranks, logs"):
+        Ensemble(members(), [1, 1], pool="sums")
 
 
 def test_a_member_alone_ranks_as_it_does_without_the_ensemble() -> None:

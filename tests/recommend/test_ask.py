@@ -123,6 +123,7 @@ def test_what_a_recommender_does_not_look_at_changes_nothing() -> None:
     )
 
 
+@pytest.mark.usefixtures("tiny")
 def test_the_order_of_picked_items_counts_as_time() -> None:
     recommender = transfer()
     forth = recommender.ask(Person(source_items=("S0001", "S0002", "S0003")), 5)

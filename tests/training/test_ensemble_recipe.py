@@ -15,7 +15,7 @@ from crossrec.data.ratings import Ratings
 from crossrec.data.split import Split, _split, cold_user, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
-from crossrec.models.ensemble import Ensemble
+from crossrec.models.ensemble import POOLS, Ensemble
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.simple import Oracle, Popularity
 from crossrec.training.ensemble import (
@@ -26,6 +26,7 @@ from crossrec.training.ensemble import (
     held_weights,
     ndcg,
     star_members,
+    weighed,
 )
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
@@ -73,10 +74,23 @@ def test_the_weighted_sum_is_never_worse_than_its_best_member(random_pair: MakeP
     members = {f"noise {s}": noise(pair, s) for s in range(3)} | {
         "popularity": Popularity(work.split.target_counts(pair))
     }
-    weights = fit_weights(work, members)
+    weights, best = fit_weights(work, members)
     assert (weights >= 0).all()
     together = work.validate(Ensemble(members, weights.tolist()))["ndcg@10"]
+    assert together == pytest.approx(best)
     assert together >= max(work.validate(Ensemble(members, row))["ndcg@10"] for row in np.eye(4).tolist()) - 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_two_pools_the_better_is_kept(random_pair: MakePair, seed: int) -> None:
+    work = job(random_pair(seed, users=100, n_items=40, fewest=1))
+    members = {f"noise {s}": noise(work.pair, s) for s in range(2)} | {
+        "popularity": Popularity(work.split.target_counts(work.pair))
+    }
+    best = {pool: fit_weights(work, members, pool)[1] for pool in POOLS}
+    found = weighed(work, members)
+    assert best[found.pool] == max(best.values())
+    assert work.validate(found)["ndcg@10"] == pytest.approx(max(best.values()))
 
 
 def test_who_knows_other_people_is_taken_in_and_who_knows_nothing_is_not(random_pair: MakePair) -> None:
@@ -84,11 +98,11 @@ def test_who_knows_other_people_is_taken_in_and_who_knows_nothing_is_not(random_
     work = job(pair)
     half = len(work.split.valid) // 2
     members = {"first": truth(pair, work.split, slice(half + 3)), "rest": truth(pair, work.split, slice(half, None))}
-    weights = fit_weights(work, members | {"alike": Popularity(np.ones(61, np.int64))})
+    weights, _ = fit_weights(work, members | {"alike": Popularity(np.ones(61, np.int64))})
     assert weights[0] >= 1
     assert weights[1] > 0
     assert weights[2] == 0
-    assert fit_weights(job(pair, rounds=0), members).tolist() == [1, 0]
+    assert fit_weights(job(pair, rounds=0), members)[0].tolist() == [1, 0]
 
 
 def test_members_are_those_that_the_data_allows(

@@ -125,7 +125,7 @@ def asked(chosen: Sequence[Run]) -> tuple[object, ...]:
     dataset = chosen[0].config()["dataset"]
     own = tuple((run.name, *(_mtime(run.folder / name) for name in files)) for run in chosen)
     # Of other seeds a comparison knows by their runs.
-    return own, version(dataset), tuple(run.name for run in list_runs(dataset, finished=True))
+    return own, version(dataset), tuple(run.name for run in list_runs(dataset, finished=True, tested=True))
 
 
 def result(chosen: Sequence[Run]) -> Result:
@@ -143,8 +143,11 @@ def _mtime(file: Path) -> int:
 
 
 def runs(dataset: str) -> tuple[list[Run], list[Run]]:
-    """Runs that recommend in the target domain of a dataset as it is now: finished ones, and the others."""
+    """Runs that recommend in the target domain of a dataset as it is now: finished ones, and the others.
+
+    Those that leave the test part alone, such as the trials of a search, are among neither.
+    """
     now = paths.read_json(paths.datasets() / dataset / "dataset.json")["hash"]
-    found = [run for run in list_runs(dataset) if run.config()["domain"] == "target"]
+    found = [run for run in list_runs(dataset, tested=True) if run.config()["domain"] == "target"]
     found = [run for run in found if run.config()["dataset_hash"] == now]
     return [run for run in found if run.finished], [run for run in found if not run.finished]

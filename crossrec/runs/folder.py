@@ -54,7 +54,7 @@ class Run(Task):
         """
         path = self.folder / "per_user.parquet"
         if self.untested:
-            raise CrossrecError(f"Run {self.name!r} was trained with the test part left alone: it has no test results.")
+            raise CrossrecError(f"Run {self.name!r} leaves the test part alone: it has no test results.")
         if not path.exists():
             raise CrossrecError(f"Run {self.name!r} has no results: its state is {self.state!r}.")
         return pd.read_parquet(path)

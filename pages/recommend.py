@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import answer_lists, answers, cards, models, people, person_form, state
+from app.ui import answer_lists, answers, cards, champions, models, people, person_form, state
 from app.ui.errors import as_sentence, plain, say
 from crossrec.data.folder import load_meta
 from crossrec.errors import CrossrecError
@@ -133,7 +133,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     meta = load_meta(dataset)
     finished, others = state.runs(dataset)
     titles = models.titles(finished)
-    usual = dict(zip(("rec_a", "rec_b"), [*models.usual(finished), NONE, NONE], strict=False))
+    best = champions.of_strangers(dataset)
+    begin = models.usual(finished, best.run if best else None)
+    usual = dict(zip(("rec_a", "rec_b"), [*begin, NONE, NONE], strict=False))
     chosen = choose_models(titles, usual) if finished else []
 source, target = (meta["domains"][which]["name"] or "the other domain" for which in ("source", "target"))
 if not chosen:

@@ -28,7 +28,8 @@ def choose_models(known: dict[str, str], usual: dict[str, str]) -> list[str]:
         key="rec_a",
         width=220,
         persist_state="session",
-        help="Every finished run that recommends in the target domain.",
+        help="Every finished run that recommends in the target domain; at first the champion of strangers, if there is "
+        "one.",
     )
     others = [NONE, *(name for name in known if name != first)]
     if st.session_state.get("rec_b", usual["rec_b"]) not in others:

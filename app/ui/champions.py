@@ -67,8 +67,9 @@ def section(dataset: str) -> None:
         return
     st.subheader("The champion", anchor=False)
     st.markdown(
-        "Whatever its kind, the recommender that ranks best on people held out for validation. The test did not choose "
-        "it: it judges it, beside the best of those that only count or solve one equation."
+        "Which one to use, whatever its kind: the recommender that ranks best on people held out for validation. The "
+        "test did not choose it; it judges it, beside the best of those that only count or solve one equation. Whether "
+        "taste carries over is another question."
     )
     with st.grid(len(found), min_column_width=280):
         for one in found:

@@ -82,14 +82,7 @@ def _card(one: Champion) -> None:
     with st.container(border=True, height="stretch"):
         st.markdown(f"**{plain(splits.label(name))}**")
         st.caption(plain(f"{splits.words(name)}."))
-        st.metric(
-            one.title,
-            f"{one.test.mean:.3f}",
-            None if one.difference is None else f"{one.difference.mean:+.3f}",
-            help=f"{words.METRIC} on the test: {words.test_sentence(one)}",
-            delta_description=None if one.difference is None else f"to {one.plain_title}",
-            delta_color="normal" if one.answer in ("yes", "harm") else "off",
-        )
+        st.markdown(f"#### {plain(one.title)}")
         st.badge(words.BADGES[one.answer], icon=f":material/{icon}:", color=colour)
         told = (words.chosen_sentence(one), words.test_sentence(one), words.worth_sentence(one), words.caution(one))
         st.markdown(plain(" ".join(sentence for sentence in told if sentence)))

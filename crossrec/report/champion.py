@@ -32,7 +32,7 @@ def worth_sentence(one: Champion) -> str:
     if one.is_plain:
         if not one.learned:
             return "It is plain itself: it counts, or solves one equation. Nothing that learns was tested beside it."
-        return "It is plain itself: nothing that was trained ranks the validation people better."
+        return "It is plain itself: nothing that learns ranks the validation people better."
     if one.difference is None:
         return "No plain recommender was tested on these people, so nobody can say what learning is worth here."
     gap = f"{one.difference.mean:+.4f}, {_range(one.difference, '+')}"

@@ -168,7 +168,7 @@ def test_sentences() -> None:
     worse = replace(ONE, difference=Interval(-0.01, -0.015, -0.005))
     assert words.worth_sentence(worse).startswith("On the test it is worse than the best plain recommender")
     plain = replace(ONE, recipe="linear-map", difference=None)
-    assert words.worth_sentence(plain).startswith("It is plain itself: nothing that was trained ranks")
+    assert words.worth_sentence(plain).startswith("It is plain itself: nothing that learns ranks")
     assert "Nothing that learns was tested beside it" in words.worth_sentence(replace(plain, learned=0))
     assert words.worth_sentence(replace(ONE, plain=None, difference=None)).startswith("No plain recommender was tested")
     assert "is the only recommender" in words.chosen_sentence(replace(ONE, among=1))

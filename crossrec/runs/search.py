@@ -128,8 +128,9 @@ class Search:
     def write(self, trials: Sequence[Trial]) -> None:
         temporary = self.folder / ".trials.jsonl"
         lines = [json.dumps(asdict(trial), ensure_ascii=False, allow_nan=False) + "\n" for trial in trials]
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(self.folder / "trials.jsonl")
+        with disk_errors(self.folder):
+            temporary.write_text("".join(lines), encoding="utf-8")
+            temporary.replace(self.folder / "trials.jsonl")
 
 
 def search(

@@ -1,5 +1,6 @@
 """A pair of domains in memory against plain lists, and reading one from disk."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossrec.data.pair import DomainPair
+from crossrec.data.pair import DomainPair, EventVectors
 from crossrec.errors import CrossrecError
 
 MakePair = Callable[..., DomainPair]
@@ -38,6 +39,40 @@ def test_source_before_with_real_milliseconds(make_pair: MakePair) -> None:
     now = 1_700_000_000_000
     pair = make_pair([[1, 2]] * 3, [[1]] * 3, [[now - 1, now], [now, now + 1], [5, 6]], [[now]] * 3)
     assert pair.source_before.tolist() == [1, 0, 2]
+
+
+@given(seed=st.integers(0, 100_000), cut=st.booleans())
+def test_one_order_of_both_domains_is_the_same_from_either_side(random_pair: MakePair, seed: int, cut: bool) -> None:
+    pair = random_pair(seed)
+    users = np.arange(pair.n_users)
+    ends = [np.minimum(d.counts, 3) if cut else d.counts for d in (pair.source, pair.target)]
+    merged = pair.histories(users, *ends).merged(100)
+    other = pair.swapped().histories(users, *ends[::-1]).merged(100)
+    for user in range(pair.n_users):
+        timed = [
+            (time, label, at, item)
+            for label, end, which in (("Source", ends[0], "source"), ("Target", ends[1], "target"))
+            for at, (item, time) in enumerate(rows(pair, which, user)[: end[user]])
+        ]
+        expected = [(label, item) for _, label, _, item in sorted(timed)]
+        assert [i for i in merged[user].tolist() if i] == [i + 100 * (w == "Target") for w, i in expected]
+        assert [i for i in other[user].tolist() if i] == [i + 100 * (w == "Source") for w, i in expected]
+
+
+def test_swapped_twice_is_the_pair_itself(random_pair: MakePair) -> None:
+    pair = random_pair(0)
+    rows = {which: np.arange(len(pair.domain(which).items)) for which in ("source", "target")}
+    titles = {which: np.arange(pair.domain(which).n_items + 1) for which in ("source", "target")}
+    table = np.zeros((200, 2), np.float16)
+    pair = dataclasses.replace(pair, vectors=EventVectors("by hand", "static", table, rows, titles))
+    turned = pair.swapped()
+    assert (turned.source.label, turned.filed("source")) == ("Target", "target")
+    assert turned.vectors is not None
+    assert pair.vectors is not None
+    assert turned.vectors.titles["source"] is pair.vectors.titles["target"]
+    back = turned.swapped()
+    assert back.source is pair.source
+    assert (back.filed("target"), back.vectors.rows if back.vectors else None) == ("target", pair.vectors.rows)
 
 
 @given(seed=st.integers(0, 1000))

@@ -45,6 +45,33 @@ def test_reviews_are_padded_on_the_left_and_masked() -> None:
     assert reviews.stars[2, 1] == 1
 
 
+@given(data=st.data(), rows=st.integers(0, 5))
+def test_merged_puts_each_target_item_after_the_source_items_before_it(rows: int, data: st.DataObject) -> None:
+    source, target, before, expected = [], [], [], []
+    for _ in range(rows):
+        order = data.draw(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=7))
+        source.append([item for first, item in order if first])
+        target.append([item for first, item in order if not first])
+        before.append([sum(f for f, _ in order[:at]) for at, (first, _) in enumerate(order) if not first])
+        expected.append([item if first else item + 9 for first, item in order])
+    histories = Histories(pad(source), pad(target), source_before=pad(before))
+    merged = histories.merged(9)
+    assert merged.shape == (rows, histories.source.shape[1] + histories.target.shape[1])
+    assert [[item for item in row if item] for row in merged.tolist()] == expected
+    assert merged.tolist() == [[0] * (merged.shape[1] - len(row)) + row for row in expected]
+    # Where no order between the domains is known, the source comes first.
+    plain = Histories(pad(source), pad(target)).merged(9)
+    assert [[item for item in row if item] for row in plain.tolist()] == [
+        [*s, *(item + 9 for item in t)] for s, t in zip(source, target, strict=True)
+    ]
+
+
+def test_an_order_of_another_shape_is_refused() -> None:
+    items = np.zeros((2, 3), np.int64)
+    with pytest.raises(ValueError, match=r"source_before \(2, 2\).*\(2, 3\)"):
+        Histories(items, items, source_before=np.zeros((2, 2), np.int64))
+
+
 def test_parts_of_another_shape_are_refused() -> None:
     items = np.zeros((2, 3), np.int64)
     with pytest.raises(ValueError, match=r"\(2, 2\).*\(2, 3\)"):

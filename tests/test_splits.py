@@ -12,18 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossrec import paths
-from crossrec.data.pair import DomainPair
+from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.data.split import (
     KINDS,
     Questions,
     Split,
     _split,
+    cold_fold,
     cold_user,
     leak_report,
     next_item,
     open_split,
     read_leak_report,
-    split_next_item,
+    split_unstored,
 )
 from crossrec.errors import CrossrecError
 
@@ -62,7 +63,7 @@ def test_next_item_against_plain_python(random_pair: MakePair, seed: int, timed:
     found = next_item(pair)
     assert (table(found[0]), table(found[1])) == (valid, test)
 
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     for user in range(pair.n_users):
         n = int(pair.target.counts[user])
         assert split.target_train_end[user] == max(0, n - 2)
@@ -109,7 +110,7 @@ SHARES = {"cold-user": 0.1, "cold-user-20": 0.2, "cold-user-50": 0.5, "cold-user
 
 
 def test_every_kind_of_cold_user_is_there_twice() -> None:
-    assert set(KINDS) == {"next-item", *SHARES, *(f"{kind}-all-source" for kind in SHARES)}
+    assert set(KINDS) == {"next-item", "merged", *SHARES, *(f"{kind}-all-source" for kind in SHARES)}
 
 
 @given(seed=st.integers(0, 100_000), users=st.integers(0, 60), timed=st.booleans())
@@ -136,6 +137,55 @@ def test_the_cold_shares(
         np.testing.assert_array_equal(every.source_end, pair.source.counts[every.user])
     np.testing.assert_array_equal(whole.source_train_end, pair.source.counts)
     np.testing.assert_array_equal(whole.target_train_end, split.target_train_end)
+
+
+@given(seed=st.integers(0, 100_000), timed=st.booleans())
+def test_the_merged_split_against_plain_python(random_pair: MakePair, seed: int, timed: bool) -> None:
+    pair = random_pair(seed, longest=5, timed=timed)
+    asked: dict[int, list[Row]] = {1: [], 2: []}
+    split = split_unstored(pair, "merged", 3)
+    assert split.seed == 0
+    for user in range(pair.n_users):
+        stamps = [times(pair, w, user) if timed else [0] * int(pair.domain(w).counts[user]) for w in DOMAINS]
+        order = sorted((when, w, at) for w in (0, 1) for at, when in enumerate(stamps[w]))
+        for back in (1, 2):
+            if len(order) >= back and order[-back][1] == 1:
+                seen = [w for _, w, _ in order[:-back]]
+                asked[back].append((user, seen.count(0), seen.count(1), seen.count(1) + 1))
+        trained = [w for _, w, _ in order[:-2]]
+        assert (split.source_train_end[user], split.target_train_end[user]) == (trained.count(0), trained.count(1))
+    for part, rows in ((split.test, asked[1]), (split.valid, asked[2])):
+        assert list(zip(part.user, part.source_end, part.target_end, part.truth_end, strict=True)) == rows
+    assert leak_report(pair, split)["leaks"] == 0
+    if not timed:  # then the source comes first, from either side
+        return
+    # From the other side the same events are held out, each in one of the two.
+    other = split_unstored(pair.swapped(), "merged")
+    np.testing.assert_array_equal(other.target_train_end, split.source_train_end)
+    both = np.concatenate([split.test.user, other.test.user])
+    assert sorted(both) == np.flatnonzero(pair.source.counts + pair.target.counts).tolist()
+
+
+def test_what_comes_at_the_same_instant_is_told_and_what_comes_later_is_a_leak(make_pair: MakePair) -> None:
+    pair = make_pair([[1, 2, 3]], [[4, 5]], [[1, 2, 2]], [[1, 2]])
+    split = split_unstored(pair, "merged")
+    report = leak_report(pair, split)
+    assert report["leaks"] == 0
+    assert report["notes"][0].startswith("2 of the 3 source events shown share their time")
+    early = dataclasses.replace(pair, target=dataclasses.replace(pair.target, times=np.array([1, 1])))
+    assert found(early, split)["Source events from the future"] == 2
+
+
+def test_ten_folds_test_everybody_once(random_pair: MakePair) -> None:
+    pair = random_pair(0, users=120, fewest=1)
+    folds = [cold_fold(pair, fold, seed=4) for fold in range(10)]
+    assert sorted(np.concatenate([split.test.user for split in folds])) == list(range(120))
+    assert sorted(np.concatenate([split.valid.user for split in folds])) == list(range(120))
+    for split in folds:
+        assert not set(split.test.user) & set(split.valid.user)
+        assert leak_report(pair, split)["leaks"] == 0
+    assert folds[0].test.user.tolist() == _split(pair, "cold-user", 4, *cold_user(pair, 4)).test.user.tolist()
+    assert (cold_fold(pair, 3, 4, all_source=True).test.source_end >= folds[3].test.source_end).all()
 
 
 def test_what_is_shown_of_the_future_on_purpose_is_told_and_is_no_leak(make_pair: MakePair, tmp_path: Path) -> None:
@@ -168,7 +218,7 @@ def test_a_tie_is_not_before(make_pair: MakePair) -> None:
 
 def test_popularity_counts_only_training_events(make_pair: MakePair) -> None:
     pair = make_pair([[1, 2], [2]], [[1, 2, 3, 4], [2, 4, 1]], [[0, 9], [0]], [[1, 2, 3, 4], [1, 2, 3]], n_target=5)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     assert split.target_counts(pair).tolist() == [0, 1, 2, 0, 0, 0]
     # Source item 2 of user 0 came at 9, after the hidden events; it counts for user 1.
     assert split.source_counts(pair).tolist() == [0, 1, 1]
@@ -177,7 +227,7 @@ def test_popularity_counts_only_training_events(make_pair: MakePair) -> None:
 @given(seed=st.integers(0, 10_000))
 def test_counts_against_plain_python(random_pair: MakePair, seed: int) -> None:
     pair = random_pair(seed)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     for which, ends, counts in (
         ("target", split.target_train_end, split.target_counts(pair)),
         ("source", split.source_train_end, split.source_counts(pair)),
@@ -324,7 +374,7 @@ def test_cold_users_in_two_parts_or_in_training_are_found(pair: DomainPair) -> N
 
 def test_without_times_the_report_says_what_it_cannot_check(make_pair: MakePair) -> None:
     pair = make_pair([[1, 2]], [[1, 2, 3]], n_target=4)
-    report = leak_report(pair, split_next_item(pair))
+    report = leak_report(pair, split_unstored(pair))
     unknown = [check["name"] for check in report["checks"] if check["found"] is None]
     assert unknown == ["Source events from the future", "Source events trained on from the future"]
     assert any("cannot be checked" in note for note in report["notes"])
@@ -335,7 +385,7 @@ def test_the_report_counts_what_was_hidden_and_what_ties(pair: DomainPair, make_
     # User 0 hides 1 + 0 source events, user 1 none.
     assert leak_report(pair, clean())["notes"][0].startswith("1 source events were hidden")
     tied = make_pair([[1]], [[1, 2, 3]], [[0]], [[4, 4, 4]])
-    assert leak_report(tied, split_next_item(tied))["notes"][1].startswith("2 questions share their time")
+    assert leak_report(tied, split_unstored(tied))["notes"][1].startswith("2 questions share their time")
 
 
 @pytest.mark.parametrize("seed", [0, 1])

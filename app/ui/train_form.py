@@ -11,7 +11,7 @@ from app.ui import cards, state, train_recipes, train_settings, train_words
 from app.ui.errors import as_sentence, plain
 from crossrec import paths
 from crossrec.data.logged import list_logs
-from crossrec.data.split import ALL_SOURCE, KINDS
+from crossrec.data.split import ALL_SOURCE, KINDS, MERGED
 from crossrec.errors import CrossrecError
 from crossrec.runs import estimate
 from crossrec.runs.execute import enqueue
@@ -83,7 +83,7 @@ def form(dataset: str, started: Callable[[Run, str], None]) -> None:
         with st.grid(4, min_column_width=150):
             split = st.selectbox(
                 "Tested on",
-                KINDS,
+                [kind for kind in KINDS if kind != MERGED],
                 format_func=split_words,
                 key="trn_split",
                 bind="query-params",

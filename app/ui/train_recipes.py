@@ -11,6 +11,7 @@ ABOUT = {
     "popularity": "Recommends what most people took: the least that any model must beat.",
     "linear-map": "Carries source items over to target items in one solved equation: quick, and hard to beat.",
     "user-knn": "Lets the people with the most similar source history vote.",
+    "item-knn": "Looks at what people took soon after what this person took last: quick, and hard to beat.",
     "content": "Looks for items whose reviews read like those that a person wrote.",
     "biases": "Tells stars from how strict a person is and how liked an item is; knows nothing of taste.",
     "emcdr": "Learns a map from source taste to target taste on people who are in both domains.",
@@ -19,7 +20,9 @@ ABOUT = {
     "target-sasrec": "Learns from target histories alone: the baseline that transfer must beat.",
     "transfer-sasrec": "The same model as the baseline, which also sees what a person did in the source domain.",
     "autoencoder": "Sees all that a person has as one set, and tells all that they would take, in both domains.",
+    "unified": "One model of both domains in one order: for people it knows, and for strangers by the same weights.",
     "ensemble": "Asks the autoencoder, the linear map, neighbours, words and popularity together, each by its weight.",
+    "known-ensemble": "Asks the unified encoder, nearest items and the plain recommenders together: for known people.",
     "racrec": "Reads reviews of both domains, and separates the taste that carries over from the one that does not.",
     "policy-finetune": "A finished SASRec that learns on from what people did with the slates they were shown.",
 }

@@ -16,6 +16,7 @@ from app.ui.errors import capital
 from crossrec.config import from_dict
 from crossrec.errors import CrossrecError
 from crossrec.models.bridge import FUSIONS, POOLS
+from crossrec.models.unified import BLOCKS
 from crossrec.training.job import Recipe
 from crossrec.training.policy import WEIGHTS
 
@@ -55,6 +56,7 @@ SEQUENCE = ("preset", "epochs", "batch_size", "lr", "dim", "dropout", "patience"
 MAIN = {
     "linear-map": ("ridge", "max_users"),
     "user-knn": ("neighbours", "max_users"),
+    "item-knn": ("window", "damping", "decay", "prior"),
     "content": ("encoder", "most_reviews", "components"),
     "biases": ("item_damping", "user_damping"),
     "emcdr": ("mapping", "factors", "epochs", "lr"),
@@ -63,6 +65,8 @@ MAIN = {
     "target-sasrec": SEQUENCE,
     "transfer-sasrec": (*SEQUENCE, "fusion"),
     "autoencoder": ("encoder", "epochs", "batch_size", "lr", "hidden", "dropout", "networks"),
+    "unified": ("encoder", "epochs", "batch_size", "lr", "dim", "taste", "dropout"),
+    "known-ensemble": ("encoder", "epochs", "batch_size", "lr", "dim", "taste", "dropout"),
     "ensemble": ("encoder", "epochs", "lr", "hidden", "networks", "ridge", "neighbours"),
     "policy-finetune": ("epochs", "lr", "temperature", "epsilon", "kl", "cap", "held_out"),
     "racrec": ("mode", "encoder", "most_reviews", "epochs", "batch_size", "lr", "taste_dim"),
@@ -72,6 +76,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "norm": ("pre", "post"),
     "activation": ("gelu", "relu"),
     "fusion": tuple(FUSIONS),
+    "block": tuple(BLOCKS),
     "source_pool": tuple(POOLS),
     "mapping": ("linear", "mlp"),
     "selection": ("mean", "coattention"),
@@ -80,7 +85,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     # Those that come with the program: any other may have to be downloaded first, which a command does.
     "encoder": ("minilm", "static"),
 }
-WIDTHS = ("dim", "taste_dim", "hidden", "meta_hidden", "bridge_hidden", "factors", "blocks", "heads", "components")
+WIDTHS = (
+    "dim",
+    "taste_dim",
+    "hidden",
+    "meta_hidden",
+    "bridge_hidden",
+    "factors",
+    "taste",
+    "blocks",
+    "heads",
+    "components",
+)
 MOST_WIDTH = 4_096
 MOST = 1_000_000
 """Larger whole numbers are slips of a finger, and would take the machine's memory."""

@@ -88,6 +88,9 @@ class Histories:
     """Vectors of the newest source reviews; None where they were not asked for. They need not belong to `source`: a
     new person's review has words, stars, and no item."""
     target_reviews: Reviews | None = None
+    source_before: Ints | None = None
+    """(B, T) how many of the source items shown came before each target item, in `DomainPair.merged_before`'s order;
+    None where no order between the domains is known: the source then comes first, as it does for a stranger."""
 
     def __post_init__(self) -> None:
         if self.source.ndim != 2 or self.target.ndim != 2 or len(self.source) != len(self.target):
@@ -100,9 +103,29 @@ class Histories:
         for reviews in (self.source_reviews, self.target_reviews):
             if reviews is not None and len(reviews) != len(self):
                 raise ValueError(f"reviews of {len(reviews)} people beside histories of {len(self)}")
+        if self.source_before is not None and self.source_before.shape != self.target.shape:
+            raise ValueError(f"source_before {self.source_before.shape} must have the shape of {self.target.shape}")
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def merged(self, shift: int) -> Ints:
+        """(B, S+T) the items of both domains in one order, left-padded; target items are raised by `shift`."""
+        there = self.target > 0
+        n_source, n_target = (self.source > 0).sum(1), there.sum(1)
+        total = n_source + n_target
+        before = n_source[:, None] if self.source_before is None else self.source_before
+        width = self.source.shape[1] + self.target.shape[1]
+        # A target item stands after the target items before it and the source items before it.
+        nth = np.arange(self.target.shape[1]) - (self.target.shape[1] - n_target)[:, None]
+        rows, at = np.nonzero(there)
+        columns = (width - total[:, None] + nth + before)[rows, at]
+        out = np.zeros((len(self), width), np.int64)
+        out[rows, columns] = self.target[rows, at] + shift
+        free = np.arange(width) >= (width - total)[:, None]
+        free[rows, columns] = False
+        out[free] = self.source[self.source > 0]
+        return out
 
     @classmethod
     def of(cls, source: Sequence[Sequence[int]], target: Sequence[Sequence[int]]) -> "Histories":

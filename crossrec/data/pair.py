@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -132,6 +132,8 @@ class DomainPair:
     """Where there are some, histories carry the newest reviews as vectors."""
     most_reviews: int = 15
     """K, reviews a history carries a domain."""
+    exchanged: bool = False
+    """Whether what the folder calls source stands in the target's place, see `swapped`."""
 
     @classmethod
     def open(cls, name: str) -> "DomainPair":
@@ -168,6 +170,23 @@ class DomainPair:
         nothing = Domain("nothing", 0, np.zeros_like(self.source.offsets), self.source.items[:0], None, None)
         return replace(self, source=nothing, target=self.source.first(ends), vectors=None)
 
+    def swapped(self) -> "DomainPair":
+        """The same people and events with source and target exchanged: the other direction of the same data."""
+        turned = dict(zip(DOMAINS, reversed(DOMAINS), strict=True))
+        vectors = self.vectors
+        if vectors is not None:
+            rows, titles = ({turned[w]: one for w, one in of.items()} for of in (vectors.rows, vectors.titles))
+            vectors = replace(vectors, rows=rows, titles=titles)
+        meta = {**self.meta, "domains": {turned[w]: about for w, about in self.meta.get("domains", {}).items()}}
+        return replace(
+            self,
+            meta=meta,
+            source=self.target,
+            target=self.source,
+            vectors=vectors,
+            exchanged=not self.exchanged,
+        )
+
     @property
     def has_time(self) -> bool:
         """Whether events of both domains can be put on one time line."""
@@ -185,6 +204,18 @@ class DomainPair:
         Events of the same instant are not before it: what cannot be known to be earlier stays hidden. Where a domain
         has no times, nothing can be hidden and each count is the user's whole source history.
         """
+        return self._before("left")
+
+    @cached_property
+    def merged_before(self) -> NDArray[np.int32]:
+        """(E_target,) the same in one order of both domains, in which events of one instant have a place too.
+
+        Of those the domain whose label sorts first comes first: an order that is the same from either side.
+        """
+        return self._before("right" if self.source.label <= self.target.label else "left")
+
+    def _before(self, side: Literal["left", "right"]) -> NDArray[np.int32]:
+        """(E_target,) source events before each target event; "right" counts those of the same instant too."""
         users = np.repeat(np.arange(self.n_users), self.target.counts)
         if self.source.times is None or self.target.times is None:
             return self.source.counts[users].astype(np.int32)
@@ -193,7 +224,7 @@ class DomainPair:
         span = len(instants) + 1
         owners = np.repeat(np.arange(self.n_users), self.source.counts)
         keys = owners * span + np.searchsorted(instants, self.source.times)
-        at = np.searchsorted(keys, users * span + np.searchsorted(instants, self.target.times), side="left")
+        at = np.searchsorted(keys, users * span + np.searchsorted(instants, self.target.times), side=side)
         return (at - self.source.offsets[users]).astype(np.int32)
 
     def histories(self, users: Ints, source_end: Ints, target_end: Ints) -> Histories:
@@ -209,6 +240,8 @@ class DomainPair:
             if self.vectors is not None:
                 k = self.most_reviews
                 parts[f"{which}_reviews"] = self.reviews(which, at[:, -k:], inside[:, -k:])
+            if which == "target":
+                parts["source_before"] = np.minimum(take(self.merged_before, at, inside), source_end[:, None])
         return Histories(users=np.asarray(users, np.int64), **parts)
 
     def reviews(self, which: str, events: Ints, inside: NDArray[np.bool_]) -> Reviews:
@@ -231,7 +264,11 @@ class DomainPair:
 
     def items(self, which: str) -> pd.DataFrame:
         """The item table of "source" or "target": item, item_id, title, creator, category, year."""
-        return pd.read_parquet(self.folder / f"{which}.items.parquet")
+        return pd.read_parquet(self.folder / f"{self.filed(which)}.items.parquet")
+
+    def filed(self, which: str) -> str:
+        """The name under which the folder keeps a domain."""
+        return DOMAINS[1 - DOMAINS.index(which)] if self.exchanged else which
 
     def users(self) -> pd.DataFrame:
         """The user table: user, user_id, source_events, target_events."""

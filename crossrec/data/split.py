@@ -15,14 +15,19 @@ from numpy.typing import NDArray
 
 from crossrec import paths
 from crossrec.data.histories import Histories, Ints, ranges
-from crossrec.data.pair import DomainPair, first_mask
+from crossrec.data.pair import Domain, DomainPair, first_mask
 from crossrec.errors import CrossrecError, nearest
 
 COLD_SHARES = {"cold-user": 0.1, "cold-user-20": 0.2, "cold-user-50": 0.5, "cold-user-80": 0.8}
 """Share of the overlap users who are test users; 20, 50 and 80 % are the cold ratios of PTUPCDR."""
 ALL_SOURCE = "-all-source"
 """Ends the name of a cold-user split that shows held-out users' whole source history, also what came later."""
-KINDS = ("next-item", *COLD_SHARES, *(kind + ALL_SOURCE for kind in COLD_SHARES))
+MERGED = "merged"
+"""The split of ABXI (WWW 2025): both domains in one order; the last event of all is the test, the one before it the
+validation, in whichever domain they fall. Only those of the target are asked; `DomainPair.swapped` asks the others."""
+ONE_SEED = ("next-item", MERGED)
+"""Splits that draw nothing."""
+KINDS = ("next-item", *COLD_SHARES, *(kind + ALL_SOURCE for kind in COLD_SHARES), MERGED)
 COLUMNS = ["user", "source_end", "target_end", "truth_end"]
 
 
@@ -77,7 +82,7 @@ class Split:
     @property
     def cold(self) -> bool:
         """Whether it holds out whole users."""
-        return self.kind != "next-item"
+        return self.kind not in ONE_SEED
 
     @property
     def all_source(self) -> bool:
@@ -102,6 +107,23 @@ def _train_counts(items: NDArray[np.int32], offsets: Ints, ends: Ints, n_items: 
     return np.bincount(items[first_mask(offsets, ends)], minlength=n_items + 1)
 
 
+def merged_domain(pair: DomainPair, split: Split) -> Domain:
+    """The training events of both domains in one order; target items are raised by the number of source items."""
+    ends = {"source": split.source_train_end, "target": split.target_train_end}
+    total = ends["source"] + ends["target"]
+    offsets = np.concatenate([[0], np.cumsum(total)]).astype(np.int64)
+    items = np.zeros(offsets[-1], np.int32)
+    at, owner = ranges(pair.target.offsets[:-1], ends["target"])
+    before = np.minimum(pair.merged_before[at], ends["source"][owner])
+    place = offsets[owner] + at - pair.target.offsets[owner] + before
+    free = np.ones(len(items), bool)
+    free[place] = False
+    items[place] = pair.target.items[at] + pair.source.n_items
+    items[free] = pair.source.items[ranges(pair.source.offsets[:-1], ends["source"])[0]]
+    label = f"{pair.source.label} and {pair.target.label}"
+    return Domain(label, pair.source.n_items + pair.target.n_items, offsets, items, None, None)
+
+
 def next_item(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Leave-one-out per target user: the last event is the test, the one before it the validation.
 
@@ -119,8 +141,36 @@ def next_item(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
     return hold_out(2), hold_out(1)
 
 
+def merged(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The last and the last but one event of each user over both domains, where they fall in the target.
+
+    Source events of the same instant count as before or after by `DomainPair.merged_before`, so some that are shown may
+    have come at the hidden event's own instant, but none after it.
+    """
+    counts = pair.target.counts
+    total = counts + pair.source.counts
+
+    def hold_out(back: int) -> pd.DataFrame:
+        owner = np.repeat(np.arange(pair.n_users), counts)
+        nth = np.arange(len(owner)) - pair.target.offsets[owner]
+        events = np.flatnonzero(nth + pair.merged_before == total[owner] - back)
+        return _table(owner[events], pair.merged_before[events], nth[events], nth[events] + 1)
+
+    return hold_out(2), hold_out(1)
+
+
+def _merged_ends(pair: DomainPair) -> dict[str, Ints]:
+    """{"source", "target"} (U,) events of each user before the last two over both domains."""
+    before = pair.merged_before
+    owner = np.repeat(np.arange(pair.n_users), pair.target.counts)
+    nth = np.arange(len(owner)) - pair.target.offsets[owner]
+    limit = pair.target.counts + pair.source.counts - 2
+    trained = np.bincount(owner, nth + before < limit[owner], minlength=pair.n_users).astype(np.int64)
+    return {"source": np.maximum(limit, 0) - trained, "target": trained}
+
+
 def cold_user(
-    pair: DomainPair, seed: int, share: float = 0.1, all_source: bool = False
+    pair: DomainPair, seed: int, share: float = 0.1, all_source: bool = False, fold: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Overlap users split into train, validation and test users; all target events of the latter two are hidden.
 
@@ -133,9 +183,11 @@ def cold_user(
             the others, and at least one.
         all_source: shows the whole source history of held-out users instead, for data in which only the order is known
             in truth, and for the figures of papers that do so.
+        fold: which part of the permuted users is tested; the next one validates. Folds 0, 1, ... test everybody once.
     """
     users = np.flatnonzero(pair.overlap)
     users = np.random.default_rng(seed).permutation(users)
+    users = np.roll(users, -fold * round(len(users) * share))
     test = round(len(users) * share)
     rest = len(users) - test
     valid = test if share <= 0.1 else min(rest, max(1, round(rest * 0.1)))
@@ -169,7 +221,7 @@ def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Spli
     """
     check_kind(kind)
     # Leave-one-out draws nothing: every seed asks for the same one.
-    seed = 0 if kind == "next-item" else seed
+    seed = 0 if kind in ONE_SEED else seed
     folder = pair.folder / "splits"
     path = folder / f"{kind}-{seed}.parquet"
     if path.exists():
@@ -191,8 +243,8 @@ def open_split(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Spli
 
 
 def _draw(pair: DomainPair, kind: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if kind == "next-item":
-        return next_item(pair)
+    if kind in ONE_SEED:
+        return next_item(pair) if kind == "next-item" else merged(pair)
     return cold_user(pair, seed, COLD_SHARES[kind.removesuffix(ALL_SOURCE)], kind.endswith(ALL_SOURCE))
 
 
@@ -204,9 +256,24 @@ def _refuse_leaks(pair: DomainPair, report: dict[str, Any] | None) -> None:
         )
 
 
-def split_next_item(pair: DomainPair) -> Split:
-    """The next-item split of a pair that has no folder of its own, such as `DomainPair.source_alone`."""
-    return _split(pair, "next-item", 0, *next_item(pair))
+def split_unstored(pair: DomainPair, kind: str = "next-item", seed: int = 0) -> Split:
+    """A split of a pair that has no folder of its own, such as `DomainPair.source_alone` or `swapped`.
+
+    Raises:
+        CrossrecError: the kind is unknown.
+    """
+    check_kind(kind)
+    seed = 0 if kind in ONE_SEED else seed
+    return _split(pair, kind, seed, *_draw(pair, kind, seed))
+
+
+def cold_fold(pair: DomainPair, fold: int, seed: int = 0, all_source: bool = False) -> Split:
+    """Fold 0 to 9 of a rotation that tests the overlap users a tenth at a time, so that all of them count.
+
+    Of people whose number does not divide by ten, a few are tested twice or not at all.
+    """
+    kind = "cold-user" + ALL_SOURCE * all_source
+    return _split(pair, kind, seed, *cold_user(pair, seed, all_source=all_source, fold=fold))
 
 
 def _split(pair: DomainPair, kind: str, seed: int, valid: pd.DataFrame, test: pd.DataFrame) -> Split:
@@ -214,6 +281,8 @@ def _split(pair: DomainPair, kind: str, seed: int, valid: pd.DataFrame, test: pd
     ends = {"source": pair.source.counts.copy(), "target": pair.target.counts.copy()}
     for which, column in (("source", "source_end"), ("target", "target_end")):
         np.minimum.at(ends[which], both["user"].to_numpy(), both[column].to_numpy())
+    if kind == MERGED:  # also of people whose hidden events are of the source
+        ends = _merged_ends(pair)
     return Split(
         kind=kind,
         seed=seed,
@@ -247,6 +316,8 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
     notes: list[str] = []
     hidden_later = tied = late = trained_late = seen_twice = trained_on = visible_events = trained_source = 0
     source, target = pair.source, pair.target
+    # An order of both domains gives events of one instant their place: there only what came after is a leak.
+    together, later = 0, np.greater if split.kind == MERGED else np.greater_equal
     for part in ("valid", "test"):
         asked = split.part(part)
         first_target, first_source = target.offsets[asked.user], source.offsets[asked.user]
@@ -261,9 +332,10 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
         if source.times is not None and target.times is not None:
             now = target.times[first_target + asked.target_end]
             shown, shown_of = ranges(first_source, asked.source_end)
-            late += int((source.times[shown] >= now[shown_of]).sum())
+            late += int(later(source.times[shown], now[shown_of]).sum())
             trained, trained_of = ranges(first_source, trained_end)
-            trained_late += int((source.times[trained] >= now[trained_of]).sum())
+            trained_late += int(later(source.times[trained], now[trained_of]).sum())
+            together += int((source.times[shown] == now[shown_of]).sum())
             hidden_later += int((source.counts[asked.user] - asked.source_end).sum())
             tied += len(np.unique(visible_of[target.times[visible] == now[visible_of]]))
     questions = len(split.valid) + len(split.test)
@@ -296,6 +368,11 @@ def leak_report(pair: DomainPair, split: Split) -> dict[str, Any]:
         notes.append(
             f"{late:,} of the {visible_events:,} source events shown of held-out users came with or after the first "
             "hidden target event: this kind of split shows them on purpose."
+        )
+    elif timed and split.kind == MERGED:
+        notes.append(
+            f"{together:,} of the {visible_events:,} source events shown share their time with the hidden event and "
+            f"stand before it because {min(source.label, target.label)} comes first."
         )
     elif timed:
         notes.append(

@@ -144,11 +144,14 @@ def _shown(pair: DomainPair, which: str, questions: Questions, events: Ints, cou
 
 
 def _domain(domain: Domain, events: Ints, counts: Ints) -> Domain:
+    times = None if domain.times is None else domain.times[events]
+    if times is not None:  # stay in order where the items were put into another one
+        times = times[np.lexsort((times, np.repeat(np.arange(len(counts)), counts)))]
     return replace(
         domain,
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         items=domain.items[events],
-        times=None if domain.times is None else domain.times[events],
+        times=times,
         ratings=None if domain.ratings is None else domain.ratings[events],
     )
 

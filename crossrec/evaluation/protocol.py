@@ -47,8 +47,15 @@ class Evaluation:
     """(Q, 10) what was recommended, best first, 0 where the catalogue ended."""
 
 
-def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str = "test", seed: int = 0) -> Evaluation:
-    """Ranks the whole catalogue for each question, and beside it each truth among 99 drawn items.
+def evaluate(
+    recommender: Recommender,
+    pair: DomainPair,
+    split: Split,
+    part: str = "test",
+    seed: int = 0,
+    sampled: int = SAMPLED,
+) -> Evaluation:
+    """Ranks the whole catalogue for each question, and beside it each truth among `sampled` drawn items.
 
     Of several processes each scores a part of the questions, and all get the whole answer.
 
@@ -69,7 +76,7 @@ def evaluate(recommender: Recommender, pair: DomainPair, split: Split, part: str
         part_of = questions.take(rows)
         truth, row = _truths(pair, part_of)
         # Drawn by every process, that each chunk meets the same ones whoever takes it.
-        drawn = negatives.outside(torch.from_numpy(part_of.user[row]), SAMPLED).numpy()
+        drawn = negatives.outside(torch.from_numpy(part_of.user[row]), sampled).numpy()
         if not processes.mine(number):
             continue
         scores = _scores(recommender, pair, part_of)

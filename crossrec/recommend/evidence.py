@@ -4,6 +4,7 @@ Every way to ask ends here: events of a known user, pasted reviews, picked items
 an answer is explained, asks the same scorer the same question. n pieces, W width of a text vector.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -65,6 +66,8 @@ class Piece:
     """(W,) of its words; None where it has none."""
     also: tuple[int, ...] = ()
     """Items that enter before `item`: the next nearest to a review, for one alone may be about another thing."""
+    time: float = np.inf
+    """Of an event, in milliseconds, NaN where there is none; what is told now comes after every event."""
 
     def with_stars(self, stars: float | None) -> "Piece":
         return replace(self, shown=replace(self.shown, stars=stars))
@@ -154,14 +157,16 @@ class Reader:
                 vectors = _or_none(encoded, np.array([bool(text) for text in read]))
             stars = [None] * len(at) if domain.ratings is None else [_star(one) for one in domain.ratings[at]]
             label = shelf.label
-            rows = zip(items, texts, stars, vectors, strict=True)
+            times = [np.nan] * len(at) if domain.times is None else domain.times[at].tolist()
+            rows = zip(items, texts, stars, vectors, times, strict=True)
             pieces += [
                 Piece(
                     Evidence("event", which, label, item.item_id, item.title, shortened(text, LONGEST) or None, star),
                     item.item,
                     vector,
+                    time=time,
                 )
-                for item, text, star, vector in rows
+                for item, text, star, vector, time in rows
             ]
         return pieces
 
@@ -170,17 +175,24 @@ class Reader:
     def histories(self, batch: Sequence[Sequence[Piece]], user: int | None = None) -> Histories:
         """The histories of B lists of pieces; `user` is the row of a known user, the same in all of them."""
         parts: dict[str, Any] = {"source": pad([[]] * len(batch)), "target": pad([[]] * len(batch))}
+        times: dict[str, list[list[float]]] = {place: [[]] * len(batch) for place in ("source", "target")}
         for which, place in self.place.items():
             chosen = [_sequence(self._items(pieces, which)) for pieces in batch]
-            parts[place] = pad([[item for item, _ in sequence] for sequence in chosen])
+            parts[place] = pad([[item for item, _, _ in sequence] for sequence in chosen])
+            times[place] = [[time for _, _, time in sequence] for sequence in chosen]
             stars = np.full(parts[place].shape, np.nan, np.float32)
             for row, sequence in zip(stars, chosen, strict=True):
                 if sequence:
-                    row[-len(sequence) :] = [given for _, given in sequence]
+                    row[-len(sequence) :] = [given for _, given, _ in sequence]
             parts[f"{place}_stars"] = None if np.isnan(stars).all() else stars
             if self.reads_reviews[which]:
                 parts[f"{place}_reviews"] = self._stacked([self._read(pieces, which) for pieces in batch])
         users = None if user is None else np.full(len(batch), user, np.int64)
+        labels = {place: self.catalog.shelves[which].label for which, place in self.place.items()}
+        first = labels.get("source", "") <= labels["target"]
+        parts["source_before"] = pad(
+            [_before(*both, first) for both in zip(times["source"], times["target"], strict=True)]
+        )
         return Histories(users=users, **parts)
 
     def shown(self, pieces: Sequence[Piece]) -> list[Evidence]:
@@ -265,14 +277,25 @@ def _database() -> duckdb.DuckDBPyConnection:
     return duckdb.connect()
 
 
-def _sequence(pieces: Sequence[Piece]) -> list[tuple[int, float]]:
-    """Items and stars of the pieces, in order; an item that stands beside a review's nearest one counts once."""
+def _before(source: list[float], target: list[float], first: bool) -> list[int]:
+    """How many source items came before each target item, by their times in order, as `DomainPair.merged_before`.
+
+    first: whether a source item goes before a target item of the same instant. What is told goes so in any case, and
+    without times all source items do.
+    """
+    if np.isnan([*source, *target]).any():
+        return [len(source)] * len(target)
+    return [bisect_right(source, time) if first or time == np.inf else bisect_left(source, time) for time in target]
+
+
+def _sequence(pieces: Sequence[Piece]) -> list[tuple[int, float, float]]:
+    """Items, stars and times of the pieces, in order; an item that stands beside a review's nearest one counts once."""
     seen, out = {piece.item for piece in pieces}, []
     for piece in pieces:
         for item in (*piece.also, piece.item):
             if item == piece.item or item not in seen:
                 seen.add(item)
-                out.append((item, _nan(piece.shown.stars)))
+                out.append((item, _nan(piece.shown.stars), piece.time))
     return out
 
 

@@ -11,6 +11,7 @@ ORACLE = "#56B4E9"
 REVIEW = "#CC79A7"
 UNIFIED = "#D55E00"
 LEARNER = "#882255"
+ENSEMBLE = "#7B61C9"
 MUTED = "#8A8F98"
 """Rules, labels in charts and other things beside the data; legible on white and on black."""
 
@@ -22,13 +23,16 @@ RECIPE = {
     "popularity": LIGHTER,
     "linear-map": SIMPLE,
     "user-knn": SIMPLE,
+    "item-knn": SIMPLE,
     "content": LIGHTER,
     "biases": LIGHTER,
     "emcdr": TRANSFER,
     "ptupcdr": TRANSFER,
     "racrec": REVIEW,
     "autoencoder": LEARNER,
-    "ensemble": UNIFIED,
+    "unified": UNIFIED,
+    "ensemble": ENSEMBLE,
+    "known-ensemble": ENSEMBLE,
     "leaky": MUTED,
     "oracle": ORACLE,
 }
@@ -38,12 +42,15 @@ SHAPE = {
     "popularity": "triangle-down",
     "linear-map": "triangle-up",
     "user-knn": "triangle-right",
+    "item-knn": "square",
     "content": "triangle-left",
     "biases": "triangle-down",
     "emcdr": "circle",
     "ptupcdr": "square",
     "autoencoder": "triangle-up",
+    "unified": "circle",
     "ensemble": "diamond",
+    "known-ensemble": "diamond",
     "leaky": "triangle-down",
     "oracle": "diamond",
 }

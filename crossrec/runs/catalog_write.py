@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from crossrec import paths
 from crossrec.data.folder import ITEMS
 from crossrec.data.pair import DOMAINS, DomainPair
-from crossrec.data.split import Split, open_split, split_next_item
+from crossrec.data.split import Split, open_split, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.models.recommender import Recommender
 from crossrec.runs import neighbours
@@ -78,7 +78,7 @@ def write_run_catalog(
     domains: tuple[str, ...] = DOMAINS
     if domain == "source":
         # Such a run hides the ends of the visible source sequences for its own test.
-        ends = split_next_item(pair.source_alone(split.source_train_end)).target_train_end
+        ends = split_unstored(pair.source_alone(split.source_train_end)).target_train_end
         split, domains = replace(split, source_train_end=ends), ("source",)
     write_catalog(folder / "catalog", pair, split, recommender.encoder or usual_encoder(pair), domains, on_event)
 

@@ -27,9 +27,19 @@ REFERENCE_RECIPE = "linear-map"
 """Whose NDCG all others are compared with."""
 PLAINEST = "popularity"
 """Where the way to the oracle begins."""
-LEARNED = ("emcdr", "ptupcdr", "racrec", "autoencoder", "ensemble", "transfer-sasrec", "target-sasrec")
+LEARNED = (
+    "emcdr",
+    "ptupcdr",
+    "racrec",
+    "autoencoder",
+    "unified",
+    "ensemble",
+    "known-ensemble",
+    "transfer-sasrec",
+    "target-sasrec",
+)
 """Recipes that are fitted step by step, or map fitted factors; the others count, or are solved in closed form."""
-ADDED = ("racrec", "autoencoder", "ensemble", "transfer-sasrec", "target-sasrec")
+ADDED = ("racrec", "autoencoder", "unified", "ensemble", "transfer-sasrec", "target-sasrec")
 """Recipes that are compared where a run of them is there, and not trained for it."""
 
 

@@ -22,7 +22,8 @@ from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
-SIMPLE = ("popularity", "linear-map")
+SIMPLE = ("popularity", "linear-map", "item-knn")
+"""Plain recommenders that stand in every comparison of known people; trained where they are missing."""
 ORACLE = "oracle"
 """Stands for a run's name where the oracle is a side."""
 COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr")

@@ -41,6 +41,7 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     ("ensemble", COLD, {"hidden": 256, "batch_size": 64, "ridge": 100.0}),
     ("popularity", "next-item", {}),
     ("linear-map", "next-item", {"ridge": 100.0}),
+    ("item-knn", "next-item", {}),
     ("source-sasrec", "next-item", SETTINGS),
     ("target-sasrec", "next-item", SETTINGS),
     ("transfer-sasrec", "next-item", SETTINGS),

@@ -12,7 +12,7 @@ from crossrec import processes
 from crossrec.config import from_dict
 from crossrec.data.logged import list_logs, open_log
 from crossrec.data.pair import DOMAINS, DomainPair
-from crossrec.data.split import Split, open_split, split_next_item
+from crossrec.data.split import Split, open_split, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.models.recommender import Recommender
 from crossrec.runs.folder import Run, matching, open_run
@@ -120,7 +120,7 @@ def command_line(
 ) -> str:
     """The command that repeats a training."""
     words = ["crossrec", "train", recipe, "--dataset", dataset, "--seed", str(seed)]
-    words += ["--split", split.kind] if split.cold else []
+    words += ["--split", split.kind] if split.kind != "next-item" else []
     words += ["--split-seed", str(split.seed)] if split.cold and split.seed != seed else []
     words += ["--source-run", source_run] if source_run else []
     words += ["--track"] if track else []
@@ -133,7 +133,7 @@ def view(recipe: Recipe, pair: DomainPair, split: Split) -> tuple[DomainPair, Sp
     if recipe.domain == "target":
         return pair, split
     alone = pair.source_alone(split.source_train_end)
-    return alone, split_next_item(alone)
+    return alone, split_unstored(alone)
 
 
 def reads_text(recipe: Recipe, config: Any, pair: DomainPair) -> bool:

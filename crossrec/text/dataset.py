@@ -121,7 +121,7 @@ def _mask(pair: DomainPair, which: str, wanted: dict[str, Mask] | None) -> Mask:
 
 
 def _file(pair: DomainPair, which: str, what: str) -> Path | None:
-    path = pair.folder / f"{which}.{what}.parquet"
+    path = pair.folder / f"{pair.filed(which)}.{what}.parquet"
     return path if path.is_file() else None
 
 
@@ -188,7 +188,8 @@ def _texts(
 
 
 def _not_its_own(pair: DomainPair, which: str, what: str) -> CrossrecError:
+    file = pair.folder / f"{pair.filed(which)}.{what}.parquet"
     return CrossrecError(
-        f"{pair.folder / f'{which}.{what}.parquet'} does not fit the {which} domain in memory: vectors are added to a "
-        "dataset as it was opened, before it is cut; if it was, make the dataset again."
+        f"{file} does not fit the {which} domain in memory: vectors are added to a dataset as it was opened, before it "
+        "is cut; if it was, make the dataset again."
     )

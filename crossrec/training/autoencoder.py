@@ -1,10 +1,15 @@
 """The recipe of the cross-domain autoencoder: people as sets of items, some of them hidden, and all that they took.
 
+Three kinds of people teach it: those with both domains, from the source what they took of the target; those without a
+source, from some of what they took of the target all of it; and whoever has a source, what goes with what there. That
+last part needs no target, so held-out people's visible source histories, which are known when they are asked for, and
+people of the source alone teach the code too.
+
 B people in a batch, S and T items, C width of a whitened vector, I items.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,17 +20,16 @@ from torch import Tensor, nn
 from crossrec import processes
 from crossrec.config import require
 from crossrec.data.histories import Ints
-from crossrec.data.pair import DOMAINS
 from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender, once
 from crossrec.models.recommender import Recommender
 from crossrec.training.job import MONITOR, Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
-from crossrec.training.reviews import fit_whitening, mean_vectors
+from crossrec.training.words import WordsConfig, item_words
 
 
 @dataclass(frozen=True)
-class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
+class AutoencoderRecipeConfig(LoopConfig, WordsConfig, AutoencoderConfig):
     """Chosen on the validation people of food_kitchen, Food to Kitchen, cold-user-all-source, split seeds 0 to 2.
 
     NDCG@10 in the mean of the three: linear map .0440; trials of this with width 256 .0507, with source_loss .5 .0521
@@ -35,13 +39,6 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
     split three networks, made no difference that could be told from chance.
     """
 
-    encoder: str | None = "minilm"
-    """Text encoder: minilm, static, distilbert, a hub id or a local folder; none reads no words. Without titles and
-    reviews in the data none is read either."""
-    most_reviews: int = 15
-    """K, newest reviews that are read of an item."""
-    components: int = 128
-    """C, dimensions kept by the whitening."""
     source_loss: float = 0.5
     """Weight of the source items at the output, beside the target items: there are twice as many events to learn from,
     and a code that knows what goes with what in the source domain carries more over."""
@@ -62,10 +59,9 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
 
     def __post_init__(self) -> None:
         LoopConfig.__post_init__(self)
+        WordsConfig.__post_init__(self)
         AutoencoderConfig.__post_init__(self)
-        require(self.most_reviews > 0, f"most_reviews ({self.most_reviews}) must be positive")
         require(self.source_loss >= 0, f"source_loss ({self.source_loss}) must not be negative")
-        require(self.components > 0, f"components ({self.components}) must be positive")
 
     @property
     def model(self) -> AutoencoderConfig:
@@ -73,10 +69,10 @@ class AutoencoderRecipeConfig(LoopConfig, AutoencoderConfig):
 
 
 def autoencoder(job: Job) -> tuple[Recommender, Fitted]:
-    """Trains on everybody who has target events in the training part.
+    """Trains on everybody who has events in the training part.
 
     Raises:
-        CrossrecError: there is nobody.
+        CrossrecError: nobody has target events there.
     """
     config: AutoencoderRecipeConfig = job.config
     pair, split = job.pair, job.split
@@ -96,16 +92,6 @@ def autoencoder(job: Job) -> tuple[Recommender, Fitted]:
     return recommender, fitted
 
 
-def item_words(job: Job) -> list[NDArray[np.float32]]:
-    """(I_source+1, C) and (I+1, C) whitened mean vectors of what is written about items; C is 0 without words."""
-    pair, config = job.pair, job.config
-    if pair.vectors is None:
-        return [np.zeros((pair.domain(which).n_items + 1, 0), np.float32) for which in DOMAINS]
-    pair = replace(pair, most_reviews=config.most_reviews)
-    whitening = fit_whitening(pair, job.split, config.components)
-    return [whitening(mean_vectors(pair, job.split, which)) for which in DOMAINS]
-
-
 class People(NamedTuple):
     """B people of a batch."""
 
@@ -118,14 +104,15 @@ class People(NamedTuple):
 
 
 class PeopleBatches:
-    """Everybody with target events in the training part, once an epoch, in seeded order."""
+    """Everybody with something to tell in the training part, once an epoch, in seeded order."""
 
     def __init__(self, job: Job):
-        """Raises CrossrecError where there is nobody."""
+        """Raises CrossrecError where nobody has target events."""
         self.pair, self.split, self.config, self.seed = job.pair, job.split, job.config, job.seed
-        self.users = np.flatnonzero(self.split.target_train_end > 0)
-        if not len(self.users):
+        known = self.split.target_train_end > 0
+        if not known.any():
             raise CrossrecError(f"No {self.pair.target.label} event is left to train on.")
+        self.users = np.flatnonzero(known | (bool(self.config.source_loss) & (self.split.source_train_end > 0)))
 
     def __len__(self) -> int:
         return -(-len(self.users) // self.config.batch_size)
@@ -134,7 +121,9 @@ class PeopleBatches:
         """The batches from step `start` on; who is shown their target history is drawn anew each epoch."""
         rng, size = np.random.default_rng([self.seed, epoch]), self.config.batch_size
         order = rng.permutation(self.users)
-        shown = rng.random(len(order)) < self.config.target_shown
+        # Whoever has nothing else is shown half of the time: from nothing at all only popularity can be told.
+        alone = self.split.source_train_end[order] == 0
+        shown = rng.random(len(order)) < np.where(alone, max(0.5, self.config.target_shown), self.config.target_shown)
         for at in range(start * size, len(order), size):
             users, seen = processes.part(order[at : at + size]), processes.part(shown[at : at + size])
             yield self.batch(users, seen)
@@ -147,21 +136,28 @@ class PeopleBatches:
 
 
 class AutoencoderLoss:
-    """Multinomial likelihood of all that people have: of their target items, and beside it of their source items."""
+    """Multinomial likelihood of all that people have: of their target items, and beside it of their source items.
+
+    The target items of people without a source are a mean of their own: where few people have both domains, the many
+    others would drown what is to be learned, the way from one to the other.
+    """
 
     def __init__(self, source_loss: float):
         self.source_loss = source_loss
 
     def __call__(self, net: nn.Module, people: People) -> dict[str, Tensor]:
-        """{"loss", "target", "source"}"""
+        """{"loss", "target", "alone", "source"}; a part that nobody of the batch has is missing."""
         assert isinstance(net, Autoencoder)
         source, shown, answers = (items.to(net.target_words.device) for items in people)
         codes = net.codes(source, shown)
-        parts = {"target": multinomial_nll(net.target_logits(codes), answers)}
-        total = parts["target"]
-        if self.source_loss and (source > 0).any():
-            parts["source"] = multinomial_nll(net.source_logits(codes), source)
-            total = total + self.source_loss * parts["source"]
+        there, parts = (source > 0).any(1), dict[str, Tensor]()
+        for name, rows in (("target", there), ("alone", ~there)):
+            if (answers[rows] > 0).any():
+                parts[name] = multinomial_nll(net.target_logits([code[rows] for code in codes]), answers[rows])
+        weights = {"source": self.source_loss}
+        if self.source_loss and there.any():
+            parts["source"] = multinomial_nll(net.source_logits([code[there] for code in codes]), source[there])
+        total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
         return {"loss": total, **parts}
 
 

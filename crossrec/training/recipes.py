@@ -5,10 +5,19 @@ from crossrec.training import coldstart, mapping
 from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
 from crossrec.training.ensemble import EnsembleConfig, ensemble
 from crossrec.training.job import Recipe
+from crossrec.training.known_ensemble import KnownEnsembleConfig, known_ensemble
 from crossrec.training.policy import STARTS, FinetuneConfig, policy_finetune
 from crossrec.training.racrec import RACRecRecipeConfig, racrec
 from crossrec.training.sequence import SequenceConfig, TransferConfig, sasrec, transfer
-from crossrec.training.simple import LinearMapConfig, PopularityConfig, linear_map, popularity
+from crossrec.training.simple import (
+    ItemKNNConfig,
+    LinearMapConfig,
+    PopularityConfig,
+    item_knn,
+    linear_map,
+    popularity,
+)
+from crossrec.training.unified import UnifiedRecipeConfig, unified
 
 RECIPES = {
     recipe.name: recipe
@@ -16,6 +25,7 @@ RECIPES = {
         Recipe("popularity", "Popularity", PopularityConfig, popularity),
         Recipe("linear-map", "Linear map", LinearMapConfig, linear_map),
         Recipe("user-knn", "Nearest neighbours", coldstart.UserKNNConfig, coldstart.user_knn),
+        Recipe("item-knn", "Nearest items in order", ItemKNNConfig, item_knn),
         Recipe("content", "Words of reviews", coldstart.ContentConfig, coldstart.content, needs_text=True),
         Recipe("biases", "Biases of items and people", coldstart.BiasesConfig, coldstart.biases),
         Recipe("emcdr", "EMCDR", mapping.EMCDRConfig, mapping.emcdr),
@@ -25,7 +35,9 @@ RECIPES = {
         Recipe("transfer-sasrec", "Transfer SASRec", TransferConfig, transfer, starts_from=("source-sasrec",)),
         Recipe("racrec", "Review model (RACRec)", RACRecRecipeConfig, racrec, needs_text=True),
         Recipe("autoencoder", "Cross-domain autoencoder", AutoencoderRecipeConfig, autoencoder, takes_text=True),
+        Recipe("unified", "Unified encoder", UnifiedRecipeConfig, unified, takes_text=True),
         Recipe("ensemble", "Ensemble", EnsembleConfig, ensemble, takes_text=True),
+        Recipe("known-ensemble", "Ensemble for known people", KnownEnsembleConfig, known_ensemble, takes_text=True),
         Recipe("policy-finetune", "Fine-tuned on feedback", FinetuneConfig, policy_finetune, starts_from=STARTS),
     )
 }

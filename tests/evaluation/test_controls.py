@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import Questions, split_next_item
+from crossrec.data.split import Questions, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation import controls
 from crossrec.evaluation.controls import CONTROLS, control, controls_of, shots
@@ -28,7 +28,7 @@ def rows(items: np.ndarray) -> list[list[int]]:
 
 
 def asked(pair: DomainPair) -> Questions:
-    return split_next_item(pair).test
+    return split_unstored(pair).test
 
 
 @given(seed=st.integers(0, 100_000))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import Questions, Split, _split, cold_user, split_next_item
+from crossrec.data.split import Questions, Split, _split, cold_user, split_unstored
 from crossrec.evaluation import protocol
 from crossrec.evaluation.protocol import GROUPS, evaluate, group_masks, metric_names, quick, summary
 from crossrec.models.recommender import Floats, Recommender
@@ -47,7 +47,7 @@ def random_table(users: int, n_items: int, seed: int, levels: int = 6) -> Table:
 
 
 def split_of(pair: DomainPair, kind: str, seed: int) -> Split:
-    return split_next_item(pair) if kind == "next" else _split(pair, "cold-user", seed, *cold_user(pair, seed, 0.3))
+    return split_unstored(pair) if kind == "next" else _split(pair, "cold-user", seed, *cold_user(pair, seed, 0.3))
 
 
 @given(seed=st.integers(0, 100_000), kind=st.sampled_from(["next", "cold"]), part=st.sampled_from(["valid", "test"]))
@@ -85,7 +85,7 @@ def test_against_brute_force(random_pair: MakePair, seed: int, kind: str, part: 
 @hypothesis_settings(max_examples=15)
 def test_a_model_sees_the_visible_events_and_no_others(random_pair: MakePair, seed: int) -> None:
     pair = random_pair(seed, users=20)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     recommender = random_table(20, 15, seed)
     evaluate(recommender, pair, split)
     seen = {}
@@ -107,7 +107,7 @@ def test_sampled_negatives_are_the_same_for_all_and_never_owned(
     random_pair: MakePair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = random_pair(0, users=30, n_items=200, fewest=1)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     drawn: list[NDArray[np.int64]] = []
     asked: list[int] = []
     real = protocol.sampled_ranks
@@ -125,6 +125,8 @@ def test_sampled_negatives_are_the_same_for_all_and_never_owned(
         asked = recommender.asked[0].users.tolist()
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert drawn[0].shape == (30, 99)
+    evaluate(random_table(30, 200, 1), pair, split, sampled=150)
+    assert drawn[-1].shape == (30, 150)
     for user, row in zip(asked, drawn[0].tolist(), strict=True):
         # Not the truth and not what is hidden in the other part, either.
         assert not set(row) & set(pair.target.sequence(user).tolist())
@@ -135,13 +137,13 @@ def test_a_constant_scorer_is_at_chance(make_pair: MakePair) -> None:
     users, n_items = 3000, 200
     pair = make_pair([[]] * users, [[int(i)] for i in rng.integers(1, n_items + 1, users)], n_target=n_items)
     constant = Table(np.zeros((users, n_items + 1), np.float32))
-    table = evaluate(constant, pair, split_next_item(pair)).table
+    table = evaluate(constant, pair, split_unstored(pair)).table
     chance = 10 / n_items
     assert table["hr@10"].mean() == pytest.approx(chance, abs=5 * (chance * (1 - chance) / users) ** 0.5)
     assert table["sampled.hr@10"].mean() == pytest.approx(0.1, abs=0.04)
     assert table["rank"].mean() == pytest.approx((n_items + 1) / 2, rel=0.06)
     # Another seed orders the ties in another way, and the level stays.
-    other = evaluate(constant, pair, split_next_item(pair), seed=1).table
+    other = evaluate(constant, pair, split_unstored(pair), seed=1).table
     assert (other["rank"] != table["rank"]).mean() > 0.9
 
 
@@ -150,7 +152,7 @@ def test_the_perfect_and_the_worst_scorer(random_pair: MakePair) -> None:
     best = np.zeros((25, 16), np.float32)
     for user in range(25):
         best[user, pair.target.sequence(user)[-1]] = 1
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     perfect, worst = (evaluate(Table(sign * best), pair, split).table for sign in (1, -1))
     assert (perfect["rank"] == 1).all()
     assert (perfect[metric_names()].drop(columns=[n for n in metric_names() if "precision" in n]) == 1).all(axis=None)
@@ -161,7 +163,7 @@ def test_the_perfect_and_the_worst_scorer(random_pair: MakePair) -> None:
 def test_own_items_are_masked_however_well_they_score(make_pair: MakePair) -> None:
     pair = make_pair([[]], [[1, 2, 3]], n_target=4)
     loves_old = Table(np.array([[99, 50, 40, 1, 2]], np.float32))
-    found = evaluate(loves_old, pair, split_next_item(pair))
+    found = evaluate(loves_old, pair, split_unstored(pair))
     assert found.table["rank"].tolist() == [2]  # of items 3 and 4, four is better
     assert found.top.tolist() == [[4, 3] + [0] * 8]
 
@@ -185,7 +187,7 @@ def test_chunks_change_nothing(random_pair: MakePair, monkeypatch: pytest.Monkey
 
 def test_quick_is_the_mean_of_the_table(random_pair: MakePair) -> None:
     pair = random_pair(5, users=40)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     recommender = random_table(40, 15, 2)
     table = evaluate(recommender, pair, split, "valid", seed=0).table
     assert quick(recommender, pair, split) == {
@@ -196,7 +198,7 @@ def test_quick_is_the_mean_of_the_table(random_pair: MakePair) -> None:
 
 def test_scores_that_break_the_contract_are_refused(random_pair: MakePair) -> None:
     pair = random_pair(0)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     with pytest.raises(ValueError, match="should be"):
         evaluate(random_table(12, 14, 0), pair, split)
     broken = random_table(12, 15, 0)
@@ -207,7 +209,7 @@ def test_scores_that_break_the_contract_are_refused(random_pair: MakePair) -> No
 
 def test_a_part_without_questions_has_no_number(make_pair: MakePair) -> None:
     pair = make_pair([[]] * 3, [[1], [2], [1]])
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     assert len(split.valid) == 0
     assert np.isnan(quick(random_table(3, 2, 0), pair, split)["ndcg@10"])
 
@@ -220,7 +222,7 @@ def test_groups_and_means_by_hand(make_pair: MakePair) -> None:
         [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]],
         n_target=8,
     )
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     scores = np.zeros((4, 9), np.float32)
     for user, item in ((0, 3), (1, 8), (2, 6), (3, 7)):
         scores[user, item] = 1  # right for users 0 and 2

@@ -12,6 +12,7 @@ import torch
 from scipy.sparse import csr_array
 
 from crossrec.data.histories import Histories, Reviews, pad
+from crossrec.data.pair import Domain
 from crossrec.data.ratings import Ratings
 from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender
@@ -20,6 +21,7 @@ from crossrec.models.bridge import BridgeConfig
 from crossrec.models.content import Content
 from crossrec.models.ensemble import Ensemble
 from crossrec.models.factors import Factors
+from crossrec.models.item_knn import ItemKNN
 from crossrec.models.linear import LinearMap
 from crossrec.models.mapping import EMCDR, PTUPCDR, Mapped, PersonalBridge, linear_net, mlp_net
 from crossrec.models.neighbours import UserKNN
@@ -29,6 +31,7 @@ from crossrec.models.recommender import Recommender, top_k
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.simple import Oracle, Popularity
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
+from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.text.whiten import Whitening
 
 I_SOURCE, I_TARGET, USERS, WIDTH = 9, 14, 6, 8
@@ -59,6 +62,13 @@ def _knn() -> Recommender:
     return UserKNN.fit(
         csr_array(source.astype(np.float32)), csr_array(target.astype(np.float32)), COUNTS, neighbours=4, prior=0.01
     )
+
+
+def _item_knn() -> Recommender:
+    rng = np.random.default_rng(14)
+    items = rng.integers(1, I_SOURCE + I_TARGET + 1, 120).astype(np.int32)
+    events = Domain("both", I_SOURCE + I_TARGET, np.arange(0, 121, 6), items, None, None)
+    return ItemKNN.fit(events, I_SOURCE, window=3, prior=0.01)
 
 
 def _content() -> Recommender:
@@ -137,6 +147,18 @@ def _autoencoder(width: int = WIDTH, networks: int = 1, shown: float = 0.5) -> R
     return AutoencoderRecommender(model)
 
 
+def _unified(width: int = WIDTH, swap: bool = False, **settings: Any) -> Recommender:
+    rng = np.random.default_rng(13)
+    words = rng.normal(size=(I_SOURCE + I_TARGET + 1, width)).astype(np.float32)
+    words[[0, 2, 12]] = 0
+    counts = np.concatenate([rng.integers(0, 9, I_SOURCE + 1), COUNTS[1:]])
+    torch.manual_seed(13)
+    n_source = I_TARGET if swap else I_SOURCE
+    model = Unified(UnifiedConfig(**{"dim": 8, "max_len": 6, "taste": 5} | settings), n_source, words, counts)
+    _stir(model)
+    return UnifiedRecommender(model, swap)
+
+
 def _ensemble() -> Recommender:
     return Ensemble({"user-knn": _knn(), "content": _content(), "autoencoder": _autoencoder()}, [0.5, 1.0, 2.0])
 
@@ -145,6 +167,7 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
     "linear-map": _linear,
     "user-knn": _knn,
+    "item-knn": _item_knn,
     "content": _content,
     "biases": _biases,
     "emcdr": lambda: _mapped(EMCDR, linear_net(4)),
@@ -156,6 +179,10 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "autoencoder": _autoencoder,
     "autoencoder, source alone": lambda: _autoencoder(shown=0.0),
     "autoencoder, three, no words": lambda: _autoencoder(0, 3),
+    "unified": _unified,
+    "unified, gated, no words, plain products": lambda: _unified(0, block="ligr", temperature=0.0, popularity=False),
+    "unified, no taste": lambda: _unified(taste=0, norm="post"),
+    "unified, the other way": lambda: _unified(swap=True),
     "ensemble": _ensemble,
     "oracle": _oracle,
     "sasrec": _sasrec,

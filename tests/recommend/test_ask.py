@@ -123,7 +123,6 @@ def test_what_a_recommender_does_not_look_at_changes_nothing() -> None:
     )
 
 
-@pytest.mark.usefixtures("tiny")
 def test_the_order_of_picked_items_counts_as_time() -> None:
     recommender = transfer()
     forth = recommender.ask(Person(source_items=("S0001", "S0002", "S0003")), 5)
@@ -194,6 +193,25 @@ def test_a_changed_dataset_has_no_users(tiny_copy: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"hash": "other"}))
     with pytest.raises(CrossrecError, match="is not the one that run 'tiny-transfer-sasrec' was trained on"):
         transfer().ask(Person("u0001"))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_order_of_both_domains_is_that_of_the_dataset_and_what_is_told_comes_last() -> None:
+    recommender, pair = transfer(), DomainPair.open("tiny")
+    for user in np.flatnonzero(pair.overlap)[:12]:
+        told = Person(pair.users()["user_id"][user], source_items=("S0001",), target_items=("A0002",))
+        pieces = recommender.asked(told).pieces
+        events = [piece for piece in pieces if piece.shown.kind == "event"]
+        known = pair.histories(np.array([user]), pair.source.counts[[user]], pair.target.counts[[user]])
+        read = recommender.reader.histories([events])
+        assert read.source_before is not None
+        np.testing.assert_array_equal(read.source_before, known.source_before)
+        np.testing.assert_array_equal(read.merged(1000), known.merged(1000))
+        # One source event less moves up what came after it, and nothing else.
+        less = recommender.reader.histories([[piece for piece in events if piece is not events[0]]]).merged(1000)
+        assert less[0].tolist() == [item for item in known.merged(1000)[0].tolist() if item != known.source[0, 0]]
+        merged = recommender.reader.histories([pieces]).merged(1000)[0].tolist()
+        assert {1, 1002} >= set(merged[len(events) :])
 
 
 # --- a recommender that reads -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from crossrec import paths
 from crossrec.data.pair import DOMAINS, DomainPair, first_mask
-from crossrec.data.split import open_split, split_next_item
+from crossrec.data.split import open_split, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.runs import catalog_write, neighbours
 from crossrec.runs.catalog import Catalog, shortened
@@ -112,7 +112,7 @@ def test_a_source_run_knows_its_domain_and_hides_its_own_test() -> None:
         found.shelf("target")
     pair = DomainPair.open("tiny")
     alone = pair.source_alone(open_split(pair).source_train_end)
-    counts = split_next_item(alone).target_counts(alone)
+    counts = split_unstored(alone).target_counts(alone)
     assert found.shelf("source").people.tolist() == counts.tolist()
     assert counts.sum() < open_split(pair).source_counts(pair).sum()
     assert max(len(found.shelf("source").said(item)) for item in range(1, 61)) == 3

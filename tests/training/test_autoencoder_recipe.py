@@ -26,10 +26,10 @@ from crossrec.training.autoencoder import (
     People,
     PeopleBatches,
     autoencoder,
-    item_words,
     multinomial_nll,
 )
 from crossrec.training.job import Job
+from crossrec.training.words import item_words
 
 MakePair = Callable[..., DomainPair]
 
@@ -56,22 +56,25 @@ def sets_of(rows: torch.Tensor) -> list[set[int]]:
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_epoch_shows_every_training_person_once_and_all_that_they_took(random_pair: MakePair) -> None:
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_an_epoch_shows_everybody_with_something_to_tell_once(random_pair: MakePair, weight: float) -> None:
+    """Held-out people too, where their source histories teach what goes with what."""
     pair = random_pair(0, users=90, fewest=0)
     split = held_out(pair)
-    batches = PeopleBatches(job(pair, split, batch_size=16, target_shown=0.4))
+    batches = PeopleBatches(job(pair, split, batch_size=16, target_shown=0.4, source_loss=weight))
     drawn = list(batches.epoch(3))
     assert len(drawn) == len(batches)
     rows = [row for one in drawn for row in zip(*(sets_of(part) for part in one), strict=True)]
     expected = [
         (set(pair.source.sequence(u)[:s].tolist()), set(pair.target.sequence(u)[:t].tolist()))
         for u, (s, t) in enumerate(zip(split.source_train_end, split.target_train_end, strict=True))
-        if t
+        if t or (s and weight)
     ]
     plain = lambda pairs: sorted((sorted(a), sorted(b)) for a, b in pairs)  # noqa: E731
     assert plain((source, answers) for source, _, answers in rows) == plain(expected)
     assert all(shown in (set(), answers) for _, shown, answers in rows)
-    assert 0.2 < np.mean([bool(shown) for _, shown, _ in rows]) < 0.6
+    assert 0.2 < np.mean([bool(shown) for source, shown, answers in rows if source and answers]) < 0.6
+    assert 0.2 < np.mean([bool(shown) for source, shown, _ in rows if not source]) < 0.8
 
 
 def test_batches_depend_on_epoch_and_step_alone(random_pair: MakePair) -> None:
@@ -112,10 +115,15 @@ def test_the_source_counts_by_its_weight() -> None:
     people = People(torch.tensor([[1, 3], [0, 0]]), torch.tensor([[0, 0], [5, 2]]), torch.tensor([[0, 8], [5, 2]]))
     alone, both = (AutoencoderLoss(weight)(model, people) for weight in (0.0, 0.25))
     torch.testing.assert_close(both["loss"], alone["loss"] + 0.25 * both["source"])
-    assert set(alone) == {"loss", "target"}
+    assert set(alone) == {"loss", "target", "alone"}
+    # Whoever has no source is a mean of their own.
+    codes = model.codes(people.source, people.target)
+    for name, row in (("target", 0), ("alone", 1)):
+        expected = multinomial_nll(model.target_logits([code[[row]] for code in codes]), people.answers[[row]])
+        torch.testing.assert_close(both[name], expected)
     cold = People(torch.zeros(2, 0, dtype=torch.long), people.target, people.answers)
     parts = AutoencoderLoss(0.25)(model, cold)
-    assert set(parts) == {"loss", "target"}
+    assert set(parts) == {"loss", "alone"}
     parts["loss"].backward()
     assert all(w.grad is None or w.grad.isfinite().all() for w in model.parameters())
 

@@ -10,7 +10,7 @@ import pytest
 from crossrec.config import from_dict
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import Split, _split, cold_user, split_next_item
+from crossrec.data.split import Split, _split, cold_user, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
 from crossrec.models.ensemble import Ensemble
@@ -47,7 +47,7 @@ def truth(pair: DomainPair, split: Split, people: slice) -> Recommender:
 @pytest.mark.parametrize("kind", ["cold", "next"])
 def test_its_ndcg_is_that_of_the_evaluation(random_pair: MakePair, kind: str) -> None:
     pair = random_pair(2, users=150, n_items=40, fewest=1, longest=14)
-    work = job(pair, None if kind == "cold" else split_next_item(pair))
+    work = job(pair, None if kind == "cold" else split_unstored(pair))
     member, valid = noise(pair, 1), work.split.valid
     events, rows = valid.hidden(pair)
     histories = valid.histories(pair)

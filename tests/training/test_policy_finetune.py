@@ -13,7 +13,7 @@ from torch import Tensor
 from crossrec.config import from_dict
 from crossrec.data.logged import StoredLog
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import split_next_item
+from crossrec.data.split import split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.feedback.policy import PolicyConfig, SoftmaxPolicy, z_scores
 from crossrec.models.bridge import BridgeConfig
@@ -94,7 +94,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Callable[[StoredLog], None]:
 
 def job(pair: DomainPair, kind: str = "sasrec", seed: int = 0, **settings: Any) -> Job:
     config = from_dict(FinetuneConfig, {"log": "log", "epochs": 3, "batch_size": 16, **settings})
-    return Job(pair, split_next_item(pair), config, seed, lambda r: {"ndcg@10": 0.0}, start=recommender(kind))
+    return Job(pair, split_unstored(pair), config, seed, lambda r: {"ndcg@10": 0.0}, start=recommender(kind))
 
 
 # --- arithmetic by hand -----------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_what_is_left_out_is_counted(make_pair: MakePair) -> None:
     good = [{"slate": n, "position": 1, "item": 6, "propensity": 0.25} for n in range(10)]
     events = sorted([*rows.values(), *good], key=lambda row: (row["slate"], row["position"]))
     log = stored(pair, slates, [{**row, "reward": 1.0} for row in events])
-    found = read_slates(log, pair, split_next_item(pair))
+    found = read_slates(log, pair, split_unstored(pair))
     assert found.left_out == {
         "unknown propensity": 1,
         "a held-out event of the same person": 1,
@@ -222,13 +222,13 @@ def test_what_is_left_out_is_counted(make_pair: MakePair) -> None:
     assert found.used[:4].tolist() == [[False, True], [False, True], [False, True], [True, False]]
     assert found.items[0].tolist() == [5, 6]  # what is left out still stands above
     everyone = read_slates(
-        replace(log, slates=log.slates.assign(user=-1)), pair, split_next_item(pair)
+        replace(log, slates=log.slates.assign(user=-1)), pair, split_unstored(pair)
     )  # of a stranger nothing is held out
     assert "a held-out event of the same person" not in everyone.left_out
 
 
 def test_a_log_that_cannot_be_learned_from(pair: DomainPair) -> None:
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     log = drawn_log(pair)
     with pytest.raises(CrossrecError, match=r"No row of the log 'log' has a propensity.*Import the log with its"):
         read_slates(replace(log, events=log.events.assign(propensity=np.nan)), pair, split)
@@ -241,7 +241,7 @@ def test_a_log_that_cannot_be_learned_from(pair: DomainPair) -> None:
 
 
 def test_the_three_parts_are_whole_sessions(pair: DomainPair) -> None:
-    slates = read_slates(drawn_log(pair, slates=3), pair, split_next_item(pair))
+    slates = read_slates(drawn_log(pair, slates=3), pair, split_unstored(pair))
     cut = parts(slates, 0.5, 4)
     sessions = [set(part.session.tolist()) for part in cut]
     assert [len(part) for part in sessions] == [6, 3, 3]
@@ -252,7 +252,7 @@ def test_the_three_parts_are_whole_sessions(pair: DomainPair) -> None:
 
 
 def test_the_baseline_is_the_mean_by_position(pair: DomainPair) -> None:
-    slates = read_slates(drawn_log(pair), pair, split_next_item(pair))
+    slates = read_slates(drawn_log(pair), pair, split_unstored(pair))
     found = mean_rewards(slates)
     assert found[:2] == pytest.approx(slates.reward.mean(axis=0))
     aside = replace(slates, position=np.full_like(slates.position, -1))
@@ -262,7 +262,7 @@ def test_the_baseline_is_the_mean_by_position(pair: DomainPair) -> None:
 
 
 def test_the_context_is_the_training_part(pair: DomainPair) -> None:
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     found = histories_of(pair, split, np.array([-1, 0, 3]))
     assert not found.target[0].any()
     assert not found.source[0].any()
@@ -276,7 +276,7 @@ def test_the_context_is_the_training_part(pair: DomainPair) -> None:
 
 
 def objective(pair: DomainPair, log: StoredLog, kind: str = "sasrec", **settings: Any) -> tuple[Any, Any, SlateBatches]:
-    split, base = split_next_item(pair), recommender(kind)
+    split, base = split_unstored(pair), recommender(kind)
     slates = read_slates(log, pair, split)
     scorer = Scorer(base, histories_of(pair, split, np.arange(pair.n_users)))
     config = from_dict(FinetuneConfig, {"log": "log", **settings})
@@ -305,7 +305,7 @@ def test_a_wide_catalogue_in_chunks_is_the_same(pair: DomainPair, monkeypatch: p
 
 def test_unknown_candidates_are_all_that_the_person_does_not_have(pair: DomainPair) -> None:
     log = drawn_log(pair, known=False)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     all_of = [
         np.setdiff1d(np.arange(1, N_ITEMS + 1), pair.target.sequence(user)[: split.target_train_end[user]])
         for user in log.slates["user"]
@@ -380,7 +380,7 @@ def test_the_same_seed_comes_to_the_same(pair: DomainPair, given: Callable[[Stor
 def test_what_is_hidden_is_not_looked_at(pair: DomainPair, given: Callable[[StoredLog], None]) -> None:
     """The two held-out events of each person change places: nothing that is learned from may tell."""
     given(drawn_log(pair))
-    split, told = split_next_item(pair), []
+    split, told = split_unstored(pair), []
     for items in (pair.target.items, _other_hidden(pair, split.target_train_end)):
         fitted = policy_finetune(job(replace(pair, target=replace(pair.target, items=items))))[1]
         assert fitted.report["left_out"] == {}

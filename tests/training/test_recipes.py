@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from crossrec.config import from_dict
 from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
-from crossrec.data.split import Split, _split, cold_user, split_next_item
+from crossrec.data.split import Split, _split, cold_user, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
 from crossrec.models.bridge import BridgeConfig
@@ -39,7 +39,7 @@ def source_model(n_items: int, max_len: int = 5) -> SASRec:
 
 
 def job(pair: DomainPair, recipe: str, seed: int = 0, split: Split | None = None, **settings: Any) -> Job:
-    split = split or split_next_item(pair)
+    split = split or split_unstored(pair)
     config = from_dict(RECIPES[recipe].config, settings)
     starts = RECIPES[recipe].starts_from
     source = SASRecRecommender(source_model(pair.source.n_items)) if starts else None
@@ -59,7 +59,7 @@ def test_a_training_event_sees_only_earlier_source_events(
     random_pair: MakePair, seed: int, pool: str, kind: str
 ) -> None:
     pair = random_pair(seed, users=11, instants=6)
-    split = split_next_item(pair) if kind == "next" else _split(pair, "cold-user", 0, *cold_user(pair, seed, 0.3))
+    split = split_unstored(pair) if kind == "next" else _split(pair, "cold-user", 0, *cold_user(pair, seed, 0.3))
     model = source_model(15)
     vectors, row = source_vectors(pair, split, model, BridgeConfig(source_pool=pool), batch=3)
     assert vectors.shape[1] == 4
@@ -89,7 +89,7 @@ def test_a_training_event_sees_only_earlier_source_events(
 def test_the_order_alone_gives_the_whole_source(random_pair: MakePair) -> None:
     pair = random_pair(4, timed=False, fewest=3)
     model = source_model(15)
-    vectors, row = source_vectors(pair, split_next_item(pair), model, BridgeConfig(source_pool="last"))
+    vectors, row = source_vectors(pair, split_unstored(pair), model, BridgeConfig(source_pool="last"))
     for user in range(pair.n_users):
         with torch.no_grad():
             whole = model(torch.from_numpy(pair.source.sequence(user)[-5:].astype(np.int64))[None])[0, -1]
@@ -102,7 +102,7 @@ def test_the_order_alone_gives_the_whole_source(random_pair: MakePair) -> None:
 @pytest.mark.parametrize("name", ["ce", "sampled", "gbce", "bce"])
 def test_the_configured_loss_is_that_of_the_logits(random_pair: MakePair, name: str) -> None:
     pair = random_pair(2, users=8, fewest=4)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     work = job(pair, "target-sasrec", seed=5, loss=name, negatives=6, dim=8, max_len=6)
     torch.manual_seed(0)
     model = SASRec(work.config.sasrec, 15, split.target_counts(pair)).eval()
@@ -137,7 +137,7 @@ def test_the_configured_loss_is_that_of_the_logits(random_pair: MakePair, name: 
 @pytest.mark.parametrize(("n_items", "loss"), [(5000, "ce"), (5001, "sampled")])
 def test_the_default_loss_goes_by_the_catalogue(make_pair: MakePair, n_items: int, loss: str) -> None:
     pair = make_pair([[]] * 3, [[1, 2, 3, 4], [5, 6, 7], [2, 4, n_items]], n_target=n_items)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     values = []
     for name in ("auto", loss):
         work = job(pair, "target-sasrec", loss=name, dim=4, negatives=20)
@@ -239,7 +239,7 @@ def test_the_source_model_is_frozen(random_pair: MakePair) -> None:
 def test_hidden_events_change_nothing_that_is_learned(random_pair: MakePair) -> None:
     """The sharpest leak test: other items in the hidden places must give the same weights."""
     pair = random_pair(3, users=30, fewest=3)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     items = pair.target.items.copy()
     rng = np.random.default_rng(0)
     for user in range(pair.n_users):
@@ -268,13 +268,13 @@ def test_popularity_is_that_of_the_training_part(random_pair: MakePair) -> None:
     pair = random_pair(0)
     recommender, fitted = RECIPES["popularity"].train(job(pair, "popularity"))
     assert fitted is None
-    counts = split_next_item(pair).target_counts(pair)
+    counts = split_unstored(pair).target_counts(pair)
     np.testing.assert_array_equal(recommender.score(everybody(pair))[0, 1:], counts[1:])
 
 
 def test_the_linear_map_is_solved_from_the_training_part(random_pair: MakePair) -> None:
     pair = random_pair(1, users=40)
-    split = split_next_item(pair)
+    split = split_unstored(pair)
     recommender, _ = RECIPES["linear-map"].train(job(pair, "linear-map", ridge=2.0, prior=0.1))
     xs, xt = np.zeros((40, 16)), np.zeros((40, 16))
     for user in range(40):

@@ -19,11 +19,11 @@ from crossrec.evaluation.statistics import Interval, mean_intervals
 from crossrec.runs.coldstart import is_leaky
 from crossrec.runs.folder import Run, list_runs
 
-PLAIN = ("popularity", "linear-map", "user-knn", "content", "biases")
+PLAIN = ("popularity", "linear-map", "user-knn", "item-knn", "content", "biases")
 """Recipes that count, or are solved in one equation."""
 APART = ("policy-finetune",)
 """Recipes that learn from something else than the others: from a feedback log."""
-WEIGHED = ("ensemble",)
+WEIGHED = ("ensemble", "known-ensemble")
 """Recipes that fit a part of themselves on the validation people."""
 NEXT = "next-item"
 

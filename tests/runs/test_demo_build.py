@@ -42,8 +42,8 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     events: list[dict[str, Any]] = []
     first = demo.build(on_event=events.append)
     steps = [event for event in events if event["event"] == "demo"]
-    assert [e["step"] for e in steps] == list(range(1, 29))
-    assert {e["steps"] for e in steps} == {28}
+    assert [e["step"] for e in steps] == list(range(1, 31))
+    assert {e["steps"] for e in steps} == {30}
     names = [f"{recipe}{'-cold' if split.startswith('cold') else ''}" for recipe, split, _ in demo.RECIPES]
     assert [run.name for run in first] == [f"{world}-{name}" for world in demo.WORLDS for name in names]
     assert all(run.finished for run in first)
@@ -79,9 +79,9 @@ def test_what_was_stopped_is_gone_on_with(small: Path) -> None:
         demo.build(stop=AfterAWhile())
     (run,) = list_runs(states=("stopped",))
     before = stamps(small)
-    assert len(demo.build()) == 24
+    assert len(demo.build()) == 26
     assert {run.state for run in list_runs()} == {"finished"}
-    assert len(list_runs()) == 24  # nothing was made twice
+    assert len(list_runs()) == 26  # nothing was made twice
     done = {path: t for path, t in before.items() if f"runs/{run.name}/" not in path and "/runs/" in path}
     after = stamps(small)
     assert {path: after[path] for path in done} == done
@@ -100,7 +100,7 @@ def test_what_failed_or_is_another_is_made_again(small: Path) -> None:
     kept = {path: t for path, t in before.items() if not path.startswith((f"{failed}/", f"{other}/"))}
     after = stamps(small)
     assert {path: after[path] for path in kept} == kept
-    assert len(list_runs()) == 25
+    assert len(list_runs()) == 27
     # One that another process trains is left alone.
     status = failed / "status.json"
     status.write_text(status.read_text().replace('"finished"', '"queued"'))

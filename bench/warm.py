@@ -17,14 +17,18 @@ import numpy as np
 
 from crossrec.config import from_dict, pairs
 from crossrec.data.pair import Domain, DomainPair
-from crossrec.data.split import MERGED, split_unstored
-from crossrec.evaluation.protocol import evaluate
+from crossrec.data.split import MERGED, Split, split_unstored
+from crossrec.evaluation.protocol import evaluate, quick
+from crossrec.models.ensemble import Ensemble
 from crossrec.models.recommender import Recommender
 from crossrec.models.unified import UnifiedRecommender
 from crossrec.runs.plan import reads_text, with_text
+from crossrec.training.ensemble import fit_weights
 from crossrec.training.job import Job
+from crossrec.training.known_ensemble import KnownEnsembleConfig
 from crossrec.training.loop import Control
 from crossrec.training.recipes import find_recipe
+from crossrec.training.simple import ItemKNNConfig, item_knn
 from crossrec.training.unified import UnifiedRecipeConfig, unified
 
 NEGATIVES = 999
@@ -46,14 +50,18 @@ def shuffled(pair: DomainPair, seed: int) -> DomainPair:
     return replace(pair, source=mixed(pair.source), target=mixed(pair.target))
 
 
-def measured(recommender: Recommender, pair: DomainPair, part: str) -> dict[str, dict[str, float]]:
-    """{domain: {"people", metric: mean}} for both domains of a recommender of the target."""
-    assert isinstance(recommender, UnifiedRecommender)
-    found = {}
-    for way, asked in ((pair.swapped(), recommender.swapped()), (pair, recommender)):
-        table = evaluate(asked, way, split_unstored(way, MERGED), part, sampled=NEGATIVES).table
-        found[way.target.label] = {"people": len(table), **{name: float(table[name].mean()) for name in SHOWN}}
-    return found
+def measured(recommender: Recommender, pair: DomainPair, split: Split, part: str) -> dict[str, float]:
+    """{"people", metric: mean}"""
+    table = evaluate(recommender, pair, split, part, sampled=NEGATIVES).table
+    return {"people": len(table), **{name: float(table[name].mean()) for name in SHOWN}}
+
+
+def beside(recommender: Recommender, pair: DomainPair, split: Split) -> dict[str, Recommender]:
+    """The unified encoder, nearest items, and both together, weighed on the validation people by full ranking."""
+    job = Job(pair, split, ItemKNNConfig(), 0, lambda asked: quick(asked, pair, split))
+    members = {"unified": recommender, "item-knn": item_knn(job)[0]}
+    weights = fit_weights(replace(job, config=KnownEnsembleConfig()), members)
+    return members | {"known-ensemble": Ensemble(members, weights.tolist())}
 
 
 def main() -> None:
@@ -71,14 +79,19 @@ def main() -> None:
         assert config.encoder is not None
         pair = with_text(pair, config.encoder, config.most_reviews)
     pair = shuffled(pair, 0) if asked.shuffle else pair
-    split, runs = split_unstored(pair, MERGED), []
+    ways = [(one, split_unstored(one, MERGED)) for one in (pair.swapped(), pair)]
+    runs: list[dict[tuple[str, str], dict[str, float]]] = []
+
+    def both(recommender: Recommender) -> list[tuple[Recommender, DomainPair, Split]]:
+        assert isinstance(recommender, UnifiedRecommender)
+        return [(one, *way) for one, way in zip((recommender.swapped(), recommender), ways, strict=True)]
 
     def validate(recommender: Recommender) -> dict[str, float]:
-        found = measured(recommender, pair, "valid")
-        people = np.array([one["people"] for one in found.values()])
+        found = [measured(*asked, "valid") for asked in both(recommender)]
+        people = np.array([one["people"] for one in found])
         # Chosen by the protocol's own figure: by full ranking training stops where that has begun to fall.
         return {
-            name: float(np.average([one[f"sampled.{name}"] for one in found.values()], weights=people))
+            name: float(np.average([one[f"sampled.{name}"] for one in found], weights=people))
             for name in ("ndcg@10", "hr@10")
         }
 
@@ -89,19 +102,26 @@ def main() -> None:
 
     for seed in range(asked.first, asked.first + asked.seeds):
         began = time.monotonic()
-        recommender, fitted = unified(Job(pair, split, config, seed, validate, Control(tell)))
+        recommender, fitted = unified(Job(*ways[1], config, seed, validate, Control(tell)))
         took = time.monotonic() - began
-        runs.append(measured(recommender, pair, "valid" if asked.validation else "test"))
-        print(f"seed {seed}: best epoch {fitted.best_epoch} of {fitted.epochs}, {took:.0f} s, {runs[-1]}", flush=True)
+        part = "valid" if asked.validation else "test"
+        runs.append(
+            {
+                (way.target.label, name): measured(each, way, split, part)
+                for one, way, split in both(recommender)
+                for name, each in beside(one, way, split).items()
+            }
+        )
+        print(f"seed {seed}: best epoch {fitted.best_epoch} of {fitted.epochs}, {took:.0f} s", flush=True)
     order = "in random order" if asked.shuffle else "by domain, then as in the file"
     print(f"\n{'Validation' if asked.validation else 'Test'}, events of a day {order}, {len(runs)} seeds:\n")
-    print("| | people | HR@10 of 1,000 | NDCG@10 of 1,000 | MRR@10 of 1,000 | HR@10, all | NDCG@10, all |")
-    print("|---|---|---|---|---|---|---|")
-    for label in runs[0]:
-        values = np.array([[run[label][name] for name in SHOWN] for run in runs])
+    print("| | | people | HR@10 of 1,000 | NDCG@10 of 1,000 | MRR@10 of 1,000 | HR@10, all | NDCG@10, all |")
+    print("|---|---|---|---|---|---|---|---|")
+    for label, name in runs[0]:
+        values = np.array([[run[label, name][metric] for metric in SHOWN] for run in runs])
         deviation = values.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(SHOWN))
         cells = [f"{mean:.4f} ± {spread:.4f}" for mean, spread in zip(values.mean(axis=0), deviation, strict=True)]
-        print(f"| {label} | {runs[0][label]['people']:,} | {' | '.join(cells)} |")
+        print(f"| {label} | {name} | {runs[0][label, name]['people']:,} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from crossrec.models.bridge import FUSIONS, POOLS
 from crossrec.models.unified import BLOCKS
 from crossrec.training.job import Recipe
 from crossrec.training.policy import WEIGHTS
+from crossrec.training.simple import MEMORY
 
 LABELS = {
     "preset": ("Preset", "Values for all settings at once; what is changed beside it still counts."),
@@ -56,7 +57,7 @@ SEQUENCE = ("preset", "epochs", "batch_size", "lr", "dim", "dropout", "patience"
 MAIN = {
     "linear-map": ("ridge", "max_users"),
     "user-knn": ("neighbours", "max_users"),
-    "item-knn": ("window", "damping", "decay", "prior"),
+    "item-knn": ("memory", "damping", "prior"),
     "content": ("encoder", "most_reviews", "components"),
     "biases": ("item_damping", "user_damping"),
     "emcdr": ("mapping", "factors", "epochs", "lr"),
@@ -77,6 +78,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "activation": ("gelu", "relu"),
     "fusion": tuple(FUSIONS),
     "block": tuple(BLOCKS),
+    "memory": ("auto", *MEMORY),
     "source_pool": tuple(POOLS),
     "mapping": ("linear", "mlp"),
     "selection": ("mean", "coattention"),

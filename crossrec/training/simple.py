@@ -13,7 +13,7 @@ from crossrec.models.item_knn import ItemKNN
 from crossrec.models.linear import LinearMap, sets
 from crossrec.models.recommender import Recommender
 from crossrec.models.simple import Popularity
-from crossrec.training.job import Job
+from crossrec.training.job import MONITOR, Job
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,26 @@ class LinearMapConfig:
         require(self.max_users > 0, f"max_users ({self.max_users}) must be positive")
 
 
+MEMORY = {"short": (15, 0.3, 0.6), "long": (30, 1.0, 0.95)}
+"""Window, weight of what went before, and decay of `ItemKNN`, for data in which the order tells and for other data."""
+
+
 @dataclass(frozen=True)
 class ItemKNNConfig:
-    window: int = 15
-    """Largest distance, in events, of two items that count as near."""
-    backward: float = 0.3
-    """Weight of a pair whose second item came first; 0 knows only what follows."""
+    """Damping and prior were chosen on the validation people of the Beauty sequences: NDCG@10 .0680 with these, .0658
+    with a prior of .01, and .0582 with the cosine's damping of .5 and hardly a prior."""
+
+    memory: str = "auto"
+    """"short": the last events decide, by what others took next; "long": the whole history counts, nearly as a set;
+    "auto" keeps whichever ranks the validation people better."""
     damping: float = 0.3
     """p: pairs count by the training events of both items to the power of -p; 0.5 is the cosine."""
-    decay: float = 0.6
-    """Of the vote of an event with each later one; 1 reads a history as a set, near 0 looks at the last event alone."""
     prior: float = 0.04
     """Weight of log(1 + popularity) that is added to the votes."""
 
     def __post_init__(self) -> None:
-        require(self.window > 0, f"window ({self.window}) must be positive")
-        require(0 < self.decay <= 1, f"decay ({self.decay}) must be above 0 and at most 1")
-        for name in ("backward", "damping", "prior"):
+        require(self.memory in ("auto", *MEMORY), f"memory ({self.memory!r}) must be one of auto, {', '.join(MEMORY)}")
+        for name in ("damping", "prior"):
             require(getattr(self, name) >= 0, f"{name} ({getattr(self, name)}) must not be negative")
 
 
@@ -89,5 +92,12 @@ def overlap_sets(job: Job, who: str, most: int) -> tuple[csr_array, csr_array]:
 def item_knn(job: Job) -> tuple[Recommender, None]:
     config: ItemKNNConfig = job.config
     events = merged_domain(job.pair, job.split)
-    numbers = (config.window, config.backward, config.damping, config.decay, config.prior)
-    return ItemKNN.fit(events, job.pair.source.n_items, *numbers), None
+
+    def fitted(memory: str) -> ItemKNN:
+        window, backward, decay = MEMORY[memory]
+        return ItemKNN.fit(events, job.pair.source.n_items, window, backward, config.damping, decay, config.prior)
+
+    if config.memory != "auto":
+        return fitted(config.memory), None
+    # Of two that rank alike, max takes the first.
+    return max((fitted(memory) for memory in MEMORY), key=lambda one: job.validate(one)[MONITOR]), None

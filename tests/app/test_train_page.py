@@ -124,8 +124,8 @@ def test_meaning_is_the_docstring_below_the_field():
 
 
 def test_recipes_that_the_data_does_not_allow_are_named_with_the_reason(home):
-    possible, refused = train_recipes.offered(DomainPair.open("single"))
-    assert set(possible) == {"popularity", "target-sasrec"}
+    single, refused = train_recipes.offered(DomainPair.open("single"))
+    assert set(single) == {"popularity", "item-knn", "target-sasrec", "unified", "known-ensemble"}
     assert refused["Tools has no stars"] == [RECIPES["biases"].title]
     possible, refused = train_recipes.offered(DomainPair.open("bare"))
     assert "transfer-sasrec" in possible and not {"emcdr", "racrec", "content"} & set(possible)
@@ -137,7 +137,7 @@ def test_recipes_that_the_data_does_not_allow_are_named_with_the_reason(home):
     )
     at = open_page(data="single")
     assert "Not on this data: " in words(at) and "Transfer SASRec" in words(at)
-    assert set(at.selectbox(key="trn_recipe").options) == {"Popularity", "Target-only SASRec"}
+    assert set(at.selectbox(key="trn_recipe").options) == {RECIPES[name].title for name in single}
 
 
 # --- the form --------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from crossrec.recommend.explain import explain as explained
 from crossrec.recommend.person import MOST_CHARACTERS, MOST_ITEMS, MOST_K, MOST_REVIEWS, Person, Review, checked_k
 from crossrec.recommend.recommender import Answer, RunRecommender
 from crossrec.runs.catalog import Item
-from crossrec.runs.folder import list_runs, open_run
+from crossrec.runs.folder import Run, list_runs, open_run
 
 MOST_BYTES = 1_000_000
 """Largest body that is read."""
@@ -232,9 +232,14 @@ def _items(run: str, q: str, domain: str, limit: int) -> list[Item]:
     return loaded(run).catalog.search(domain, q, limit)
 
 
+def _tested() -> list[Run]:
+    """Trials of a search are not offered: each search names one run that was tested."""
+    return list_runs(finished=True, tested=True)
+
+
 def _runs() -> list[RunInfo]:
     keys = ("run", "title", "recipe", "dataset", "domain", "created")
-    return [RunInfo(**{key: config[key] for key in keys}) for config in (r.config() for r in list_runs(finished=True))]
+    return [RunInfo(**{key: config[key] for key in keys}) for config in (r.config() for r in _tested())]
 
 
 # --- the routes -------------------------------------------------------------------------------------------------------

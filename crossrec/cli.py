@@ -17,6 +17,7 @@ from crossrec.cli_recommend import export, recommend
 from crossrec.cli_runs import runs
 from crossrec.cli_text import encode
 from crossrec.cli_train import SHORTHANDS, SplitKind, shorthand, train
+from crossrec.cli_tune import tune
 from crossrec.console import (
     Reporter,
     console,
@@ -87,6 +88,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 app.command()(train)
 for _verb, _recipe, _help in SHORTHANDS:
     app.command(_verb, help=_help)(shorthand(_recipe))
+app.command()(tune)
 
 
 @app.command()

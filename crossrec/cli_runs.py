@@ -1,14 +1,15 @@
 """The `crossrec runs` commands: what is in training, what waits, and what came of it."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crossrec import paths
 from crossrec.cli_data import Json, print_json
-from crossrec.console import console, percent_done, show_evaluation, table
+from crossrec.console import console, percent_done, show_evaluation, show_validation, table
 from crossrec.errors import CrossrecError
+from crossrec.runs.folder import is_untested
 
 runs = typer.Typer(no_args_is_help=True, help="Look at trainings, queue, cancel, resume and remove them.")
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")]
@@ -27,10 +28,15 @@ def runs_list(
     if json_:
         print_json(found)
         return
-    rows = [(c["run"], c["recipe"], c["dataset"], str(c["seed"]), *percent_done(c["status"])) for c in found]
+    rows = [(c["run"], c["recipe"], c["dataset"], str(c["seed"]), *_state(c)) for c in found]
     table(("run", "recipe", "dataset", "seed", "state", ""), rows)
     for name in damaged_runs():
         console.print(f"{name} cannot be read and is left out: remove its folder in {paths.runs()}.")
+
+
+def _state(config: dict[str, Any]) -> tuple[str, str]:
+    state, words = percent_done(config["status"])
+    return state, "not tested" if state == "finished" and is_untested(config) else words
 
 
 @runs.command("show")
@@ -52,7 +58,9 @@ def runs_show(name: Run, json_: Json = False) -> None:
     rows += [(key, str(value)) for key, value in config["settings"].items()]
     rows += [(key, str(value)) for key, value in status.items()]
     table(("", name), rows)
-    if metrics:
+    if metrics and run.untested:
+        show_validation(name, metrics["valid"])
+    elif metrics:
         show_evaluation(name, metrics["test"])
         if (said := sentence(metrics)) is not None:
             console.print(said)

@@ -16,7 +16,7 @@ from crossrec.cli_data import (
     dataset_name,
     print_json,
 )
-from crossrec.console import Reporter, console, show_evaluation
+from crossrec.console import Reporter, console, show_evaluation, show_validation
 from crossrec.stopping import Stop
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")]
@@ -35,6 +35,9 @@ Seeds = Annotated[
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the run; else made of recipe, dataset and time.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Put it into the queue and leave: it is trained in its turn.")]
+NoTest = Annotated[
+    bool, typer.Option("--no-test", help="Leave the test part alone: the run has validation figures and no others.")
+]
 Track = Annotated[bool, typer.Option("--track", help="Write TensorBoard files too, into the run's folder.")]
 SHORTHANDS = (
     ("train-source", "source-sasrec", "Train SASRec on the source domain."),
@@ -78,6 +81,7 @@ def train(
     ] = None,
     queue: Queue = False,
     track: Track = False,
+    no_test: NoTest = False,
     json_: Json = False,
 ) -> None:
     """Train any recipe on a dataset, and test it. Ctrl-C stops it at a point from which it can be resumed."""
@@ -89,7 +93,9 @@ def train(
     if recipe is None or dataset is None:
         raise typer.BadParameter("Name a recipe and a --dataset, or a run to --resume.")
     settings = _settings(set_) | ({"leaky_item_vectors": True} if leaky_item_vectors else {})
-    _train(recipe, dataset, settings, seed, seeds, split, split_seed, source_run, name, queue, track, json_)
+    _train(
+        recipe, dataset, settings, seed, seeds, split, split_seed, source_run, name, queue, track, json_, not no_test
+    )
 
 
 def shorthand(recipe: str) -> Any:
@@ -157,6 +163,7 @@ def _train(
     queue: bool,
     track: bool,
     json_: bool,
+    tested: bool = True,
 ) -> None:
     from crossrec.runs.execute import enqueue
     from crossrec.runs.execute import train as run_training
@@ -167,12 +174,13 @@ def _train(
         # All seeds are tested on the people of the first.
         of_split = seed if split_seed is None else split_seed
         wanted = range(seed, seed + (seeds or 1))
-        planned = [plan(*asked, one, split, source_run, track, later=True, split_seed=of_split) for one in wanted]
+        of_all: dict[str, Any] = {"later": True, "split_seed": of_split, "tested": tested}
+        planned = [plan(*asked, one, split, source_run, track, **of_all) for one in wanted]
         names = [f"{name}-s{one}" if name and seeds else name for one in wanted]
         _show_queued([enqueue(one, called).name for one, called in zip(planned, names, strict=True)], json_)
         return
     with Stop() as stop, Reporter(quiet=json_ or not processes.is_main()) as report:
-        run = run_training(*asked, seed, split, source_run, name, report, stop, track, split_seed)
+        run = run_training(*asked, seed, split, source_run, name, report, stop, track, split_seed, tested)
     _show(run, json_)
 
 
@@ -209,7 +217,10 @@ def _show(run: Any, json_: bool) -> None:
     if json_:
         print_json({"run": run.name, **metrics})
         return
-    show_evaluation(run.name, metrics["test"])
+    if run.untested:
+        show_validation(run.name, metrics["valid"])
+    else:
+        show_evaluation(run.name, metrics["test"])
     fit = metrics["fit"]
     if (said := sentence(metrics)) is not None:
         console.print(said)

@@ -111,6 +111,16 @@ class Reporter:
     def _note(self, event: dict[str, Any]) -> None:
         self.line(event["text"])
 
+    def _trial(self, event: dict[str, Any]) -> None:
+        self._test(event)
+        told = ", ".join(f"{key}={value}" for key, value in event["settings"].items())
+        self.line(f"[{event['number'] + 1}/{event['trials']}] {told}")
+
+    def _tried(self, event: dict[str, Any]) -> None:
+        trial, best = event["trial"], event["best"]
+        star = " *" if trial is best else ""
+        self.line(f"  {trial.error}" if trial.score is None else f"  validation {abs(trial.score):.4f}{star}")
+
     def _test(self, event: dict[str, Any]) -> None:
         for task in self.tasks.values():
             self.progress.remove_task(task)
@@ -165,6 +175,12 @@ def show_evaluation(run: str, result: dict[str, Any]) -> None:
             f"Its lists cover {result['coverage@10']:.1%} of the catalogue; an item in them has "
             f"{result['popularity@10']:.1f} training events, one of the catalogue {result['popularity_catalogue']:.1f}."
         )
+
+
+def show_validation(run: str, valid: dict[str, float]) -> None:
+    """Prints what is known of a run that leaves the test part alone."""
+    told = ", ".join(f"{name} {value:.4f}" for name, value in valid.items())
+    console.print(f"{run} on the validation people: {told}. The test part was left alone.")
 
 
 def show_comparison(result: Any) -> None:

@@ -42,6 +42,10 @@ def logs() -> Path:
     return home() / "logs"
 
 
+def searches() -> Path:
+    return home() / "searches"
+
+
 def slug(name: str, what: str) -> str:
     """Returns the name if it may become a folder's name; `what` says in the error what it should have named.
 

@@ -2,7 +2,19 @@
 
 import streamlit as st
 
-from app.ui import benefit, cards, learning, proof, results, run_cards, splits, state, strangers, train_form
+from app.ui import (
+    benefit,
+    cards,
+    champions,
+    learning,
+    proof,
+    results,
+    run_cards,
+    splits,
+    state,
+    strangers,
+    train_form,
+)
 from app.ui.errors import plain
 from crossrec.data.folder import load_meta
 from crossrec.report import figures
@@ -24,6 +36,7 @@ def known_people(chosen: list[Run]) -> Result:
     """The comparison on the next-item split."""
     found = state.result(chosen)
     cards.verdict(found.verdict)
+    champions.line(dataset, kind, seed, chosen)
     run_cards.fairness(chosen)
     cards.numbers(results.numbers(found, source))
     cards.figures(figures.differences(found))
@@ -44,6 +57,7 @@ def people_unknown(chosen: list[Run]) -> strangers.ColdResult:
     found = strangers.result(chosen)
     headline, *details = found.sentences
     cards.answer(headline, found.answer, details)
+    champions.line(dataset, kind, seed, chosen)
     cards.numbers(strangers.numbers(found, source, target))
     strangers.rankings(found)
     strangers.stars_section(found)

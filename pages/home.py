@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.ui import cards, results, state
+from app.ui import cards, champions, results, state
 from app.ui.errors import percent
 from crossrec.data.folder import list_datasets, load_meta
 from crossrec.errors import CrossrecError
@@ -133,6 +133,7 @@ else:
     )
     with st.expander("What else the numbers say", icon=":material/format_list_bulleted:"):
         cards.points(found.verdict.details)
-    if is_demo(meta):
-        worlds(dataset)
+champions.section(dataset)
+if chosen is not None and is_demo(meta):
+    worlds(dataset)
 next_steps(dataset, chosen is not None)

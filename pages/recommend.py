@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import answer_lists, answers, cards, models, people, person_form, state
+from app.ui import answer_lists, answers, cards, champions, models, people, person_form, state
 from app.ui.errors import as_sentence, plain, say
 from crossrec.data.folder import load_meta
 from crossrec.errors import CrossrecError
@@ -28,7 +28,8 @@ def choose_models(known: dict[str, str], usual: dict[str, str]) -> list[str]:
         key="rec_a",
         width=220,
         persist_state="session",
-        help="Every finished run that recommends in the target domain.",
+        help="Every finished run that recommends in the target domain; at first the champion of strangers, if there is "
+        "one.",
     )
     others = [NONE, *(name for name in known if name != first)]
     if st.session_state.get("rec_b", usual["rec_b"]) not in others:
@@ -133,7 +134,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     meta = load_meta(dataset)
     finished, others = state.runs(dataset)
     titles = models.titles(finished)
-    usual = dict(zip(("rec_a", "rec_b"), [*models.usual(finished), NONE, NONE], strict=False))
+    best = champions.of_strangers(dataset)
+    begin = models.usual(finished, best.run if best else None)
+    usual = dict(zip(("rec_a", "rec_b"), [*begin, NONE, NONE], strict=False))
     chosen = choose_models(titles, usual) if finished else []
 source, target = (meta["domains"][which]["name"] or "the other domain" for which in ("source", "target"))
 if not chosen:

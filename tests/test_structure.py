@@ -24,6 +24,7 @@ DOORS = {
     "cli_runs",
     "cli_text",
     "cli_train",
+    "cli_tune",
     "console",
     "__main__",
 }

@@ -30,10 +30,15 @@ def titles(runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
-def usual(runs: Sequence[Run]) -> list[str]:
-    """One or two runs to begin with: one that reads reviews, and one that knows events only."""
-    chosen: list[str] = []
-    for recipes in PREFERRED:
+def usual(runs: Sequence[Run], champion: str | None = None) -> list[str]:
+    """One or two runs to begin with: the strangers' champion, one that reads reviews, and one that knows events only.
+
+    Args:
+        runs: that are there.
+        champion: run of the champion.
+    """
+    chosen = [run.name for run in runs if run.name == champion]
+    for recipes in PREFERRED[: 2 - len(chosen)]:
         rest = [run for run in runs if run.name not in chosen]
         fits = [run for recipe in recipes for run in rest if run.config()["recipe"] == recipe]
         chosen += [run.name for run in (fits or rest)[:1]]

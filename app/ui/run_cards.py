@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from app.ui import champions
 from app.ui.errors import percent, plain
 from crossrec.report import frames
+from crossrec.runs.champion import NEXT
 from crossrec.runs.coldstart import cold_runs
 from crossrec.runs.compare import BASELINE, TRANSFER, matching_runs, unlike
 from crossrec.runs.folder import Run
@@ -16,10 +18,10 @@ MOST = 14
 
 
 def choose_runs(dataset: str, finished: list[Run]) -> list[Run]:
-    """The baseline and the runs beside it; by default the ones that belong together."""
+    """The baseline and the runs beside it; by default the ones that belong together, and the champion."""
     known = {run.name: run for run in finished}
     spare = sorted(finished, key=lambda run: run.config()["recipe"] == TRANSFER)[:4]  # transfer is nobody's baseline
-    usual = [run.name for run in matching_runs(dataset) or spare]
+    usual = champions.among([run.name for run in matching_runs(dataset) or spare], dataset, NEXT, 0, list(known))
     with st.popover("Choose the runs", icon=":material/tune:", key="cmp_choice"):
         baseline = st.selectbox(
             "Baseline",
@@ -44,9 +46,10 @@ def choose_runs(dataset: str, finished: list[Run]) -> list[Run]:
 
 
 def choose_cold(dataset: str, kind: str, seed: int, finished: Sequence[Run]) -> list[Run]:
-    """The runs of a cold-user split that are compared; by default the newest of each recipe."""
+    """The runs of a cold-user split that are compared; by default the newest of each recipe, and the champion."""
     known = {run.name: run for run in finished}
     usual = [run.name for run in cold_runs(dataset, kind, seed) if run.name in known]
+    usual = champions.among(usual, dataset, kind, seed, list(known))[:MOST]
     with st.popover("Choose the runs", icon=":material/tune:", key="cmp_choice"):
         names = st.multiselect(
             "Compared with each other",

@@ -123,9 +123,9 @@ def asked(chosen: Sequence[Run]) -> tuple[object, ...]:
     """What a comparison of runs is made of: their results and controls, the dataset, and which others are finished."""
     files = ("per_user.parquet", "metrics.json", LISTS, SHOTS, CONTROLS)
     dataset = chosen[0].config()["dataset"]
-    own = tuple((run.name, *(_mtime(run.folder / name) for name in files)) for run in chosen)
+    own = tuple((run.name, *(written(run.folder / name) for name in files)) for run in chosen)
     # Of other seeds a comparison knows by their runs.
-    return own, version(dataset), tuple(run.name for run in list_runs(dataset, finished=True))
+    return own, version(dataset), tuple(run.name for run in list_runs(dataset, finished=True, tested=True))
 
 
 def result(chosen: Sequence[Run]) -> Result:
@@ -138,13 +138,17 @@ def _result(names: tuple[str, ...], made_of: tuple[object, ...]) -> Result:
     return compare_runs([open_run(name) for name in names])
 
 
-def _mtime(file: Path) -> int:
+def written(file: Path) -> int:
+    """When a file was last written, in ns; 0 where it is not there."""
     return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def runs(dataset: str) -> tuple[list[Run], list[Run]]:
-    """Runs that recommend in the target domain of a dataset as it is now: finished ones, and the others."""
+    """Runs that recommend in the target domain of a dataset as it is now: finished ones, and the others.
+
+    Those that leave the test part alone, such as the trials of a search, are among neither.
+    """
     now = paths.read_json(paths.datasets() / dataset / "dataset.json")["hash"]
-    found = [run for run in list_runs(dataset) if run.config()["domain"] == "target"]
+    found = [run for run in list_runs(dataset, tested=True) if run.config()["domain"] == "target"]
     found = [run for run in found if run.config()["dataset_hash"] == now]
     return [run for run in found if run.finished], [run for run in found if not run.finished]

@@ -292,10 +292,10 @@ def _cost(planned: Plan, busy: bool) -> None:
 
 def identical(planned: Plan, states: tuple[str, ...]) -> Run | None:
     """A run that was asked for the very same and is in one of these states: it comes, or came, to the same model."""
-    same = ("dataset_hash", "split", "seed", "settings", "source_run")
+    same = ("dataset_hash", "split", "seed", "settings", "source_run", "tested")
     for run in list_runs(planned.asked["dataset"], planned.asked["recipe"]):
         config = run.config()
-        if all(config.get(key) == planned.asked[key] for key in same) and run.state in states:
+        if all(config.get(key) == planned.asked.get(key) for key in same) and run.state in states:
             return run
     return None
 

@@ -13,7 +13,7 @@ from crossrec.errors import CrossrecError
 from crossrec.report import charts, learning
 from crossrec.runs import queue
 from crossrec.runs.compare import BASELINE
-from crossrec.runs.folder import open_run
+from crossrec.runs.folder import is_untested, open_run
 from crossrec.runs.task import Task
 from crossrec.training.recipes import RECIPES
 
@@ -279,6 +279,11 @@ def _form(title: str, recipe: str, mark: float | None) -> dict[str, Any]:
 
 def _result(one: Seen) -> None:
     metrics, config = one.metrics or {}, one.config
+    if is_untested(config):
+        valid = ", ".join(f"{metric(name)} {value:.4f}" for name, value in metrics["valid"].items())
+        st.markdown(f":material/visibility_off: **Not tested; on the validation people:** {plain(valid)}.")
+        st.caption("The test part was left alone, as a search does with its trials: no test figure of this run exists.")
+        return
     full = metrics["test"]["groups"]["all"]
     memory = f", {train_words.memory(metrics['peak_memory_mb'])} of memory" if "peak_memory_mb" in metrics else ""
     st.markdown(

@@ -16,7 +16,7 @@ from crossrec import paths
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.compare import HEADLINE
 from crossrec.runs import queue
-from crossrec.runs.folder import Run
+from crossrec.runs.folder import Run, is_untested
 from crossrec.runs.task import Task
 
 MOST = 50
@@ -192,7 +192,7 @@ def table(rows: Sequence[Seen], waiting: Sequence[Task], looked: str | None) -> 
         [
             {
                 "Run": row.name,
-                "State": train_words.state(row.status, places.get(row.name)),
+                "State": train_words.state(row.status, places.get(row.name), is_untested(row.config)),
                 "Progress": train_words.done(row.status),
                 "Loss": thinned([event["losses"].get("loss") for event in row.epochs]),
                 "Validation": row.score,

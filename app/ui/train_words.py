@@ -63,7 +63,7 @@ def left(status: dict[str, Any]) -> str:
     return f", at most {span(eta)} left" if training and eta else ""
 
 
-def state(status: dict[str, Any], place: int | None = None) -> str:
+def state(status: dict[str, Any], place: int | None = None, untested: bool = False) -> str:
     """A row's state in few words: where it stands in the queue, in its training, or how it ended."""
     kind = status["state"]
     if kind == "queued":
@@ -74,7 +74,7 @@ def state(status: dict[str, Any], place: int | None = None) -> str:
         return capital(where(status))
     if kind == "stopping":
         return "Is stopping"
-    return capital(kind)
+    return "Not tested" if untested and kind == "finished" else capital(kind)
 
 
 def now(working: list[tuple[str, dict[str, Any]]], waiting: int, finished: int, dataset: str) -> str:

@@ -127,7 +127,7 @@ def cold_runs(dataset: str, split: str = "cold-user", seed: int = 0) -> list[Run
     wanted = {"dataset_hash": load_meta(dataset)["hash"], "split": {"kind": split, "seed": seed}}
     found: dict[str, Run] = {}
     classic = set()
-    for run in list_runs(dataset, finished=True):
+    for run in list_runs(dataset, finished=True, tested=True):
         config = run.config()
         if any(config[key] != value for key, value in wanted.items()) or is_leaky(run):
             continue

@@ -15,7 +15,7 @@ from crossrec.evaluation.verdict import Verdict, plain_verdict, qualified, verdi
 from crossrec.runs import controls
 from crossrec.runs.demo import oracle
 from crossrec.runs.execute import ask_controls, train
-from crossrec.runs.folder import Run, latest, matching
+from crossrec.runs.folder import Run, is_untested, latest, matching
 from crossrec.runs.insight import Insight, insight
 from crossrec.runs.plan import view
 from crossrec.training.loop import OnEvent
@@ -138,6 +138,9 @@ def sides_of(chosen: Sequence[Run]) -> tuple[list[dict[str, Any]], list[Side]]:
     if len(chosen) < 2 or len({run.name for run in chosen}) < len(chosen):
         raise CrossrecError("A comparison needs at least two different runs.")
     configs = [run.config() for run in chosen]
+    for run, config in zip(chosen, configs, strict=True):
+        if is_untested(config):
+            raise CrossrecError(f"{run.name} leaves the test part alone: only runs that were tested can be compared.")
     for key in ("dataset", "dataset_hash", "split", "domain"):
         for run, config in zip(chosen, configs, strict=True):
             if config[key] != configs[0][key]:

@@ -38,6 +38,7 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     ("content", COLD, {}),
     ("biases", COLD, {}),
     ("linear-map", COLD, {"ridge": 100.0}),
+    ("ensemble", COLD, {"hidden": 256, "batch_size": 64, "ridge": 100.0}),
     ("popularity", "next-item", {}),
     ("linear-map", "next-item", {"ridge": 100.0}),
     ("item-knn", "next-item", {}),

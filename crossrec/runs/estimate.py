@@ -229,7 +229,7 @@ def _lasted(run: Run, trained: float) -> float:
 
 
 def _like(planned: Plan) -> list[Run]:
-    found = list_runs(planned.asked["dataset"], planned.recipe.name, finished=True)
+    found = list_runs(planned.asked["dataset"], planned.recipe.name, finished=True, tested=True)
     wanted = _key(planned.asked)
     return [run for run in found if _key(run.config()) == wanted and run.metrics().get("processes", 1) == 1]
 

@@ -1,12 +1,13 @@
 """One run from beginning to end: open the data, train the recipe, test once, write the folder."""
 
+import math
 import resource
 import shutil
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,18 @@ from crossrec.evaluation.protocol import Evaluation, evaluate, quick, summary
 from crossrec.models.recommender import Recommender
 from crossrec.runs import controls, finetune, queue
 from crossrec.runs.catalog_write import write_run_catalog
-from crossrec.runs.folder import Run, RunWriter, run_stem
+from crossrec.runs.folder import Run, RunWriter, is_untested, run_stem
 from crossrec.runs.plan import Plan, open_start, plan, reads_text, view, with_text
 from crossrec.stopping import Stop
 from crossrec.threads import every_core
 from crossrec.training.checkpoint import newest
 from crossrec.training.job import Job
 from crossrec.training.loop import Control, OnEvent
+from crossrec.training.mapping import rmse
 from crossrec.training.policy import Tuned
 from crossrec.training.recipes import find_recipe
 from crossrec.training.reviews import ItemReviews
+from crossrec.training.spaces import BY_STARS
 
 NO_MEMORY = "There is not enough memory: choose smaller settings, or close other programs."
 
@@ -47,6 +50,7 @@ def train(
     stop: Stop | None = None,
     track: bool = False,
     split_seed: int | None = None,
+    tested: bool = True,
 ) -> Run:
     """Trains a recipe on a dataset and tests it.
 
@@ -62,13 +66,16 @@ def train(
         stop: asked during the training.
         track: whether the events are written as TensorBoard files too.
         split_seed: of a cold-user split, see `plan`.
+        tested: False leaves the test part alone: the run has validation figures, and no test, stars or controls.
 
     Raises:
         CrossrecError: a name or a setting is wrong, before anything is written; or the training failed, and the run's
             folder says so.
         Stopped: it was stopped, and can be resumed.
     """
-    planned = plan(recipe_name, dataset, settings, seed, split_kind, source_run, track, split_seed=split_seed)
+    planned = plan(
+        recipe_name, dataset, settings, seed, split_kind, source_run, track, split_seed=split_seed, tested=tested
+    )
     if not processes.is_main():
         return _carry_out(planned, None, on_event, stop)
     return _carry_out(planned, RunWriter(planned.asked, name), on_event, stop)
@@ -110,6 +117,7 @@ def resume(
             config["source_run"],
             config.get("track", False),
             split_seed=config["split"]["seed"],
+            tested=not run.untested,
         )
     return _carry_out(planned, writer, on_event, stop)
 
@@ -137,14 +145,8 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         job = Job(pair, split, config, seed, lambda r: quick(r, pair, split), control, start)
         recommender, fitted = recipe.train(job)
         seconds = fitted.seconds if fitted else time.monotonic() - started
-        report({"event": "test"})
-        tested = evaluate(recommender, pair, split, "test")
-        valid = quick(recommender, pair, split)
-        rated, beside = None, controls.lists_of(tested.table["user"], tested.top)
-        if recipe.domain == "target":
-            rated = _rate_hidden(recommender, pair, split, "test", asdict(config))
-            report({"event": "controls"})
-            beside |= controls.ask(recommender, pair, split)
+        tested = None if is_untested(planned.asked) else _test(planned, recommender, pair, split, report)
+        valid = _validate(planned, recommender, pair, split)
         tuned = None
         if start is not None and isinstance(fitted, Tuned):
             tuned = finetune.report(start, recommender, pair, split, planned.asked["source_run"], fitted.report)
@@ -156,13 +158,13 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
         recommender.save(run.recommender)
         seen = (planned.pair, planned.split) if recipe.domain == "source" else (pair, split)
         write_run_catalog(run.folder, recommender, *seen, recipe.domain, report)
-        controls.write(run.folder, beside)
+        if tested is not None:
+            controls.write(run.folder, tested.controls)
         writer.finish(
             {
                 **({} if tuned is None else {"finetune": tuned}),
                 "valid": valid,
-                "test": summary(tested, split.target_counts(pair)),
-                "ratings": None if rated is None else ratings.summary(rated),
+                **({} if tested is None else tested.metrics),
                 "fit": {
                     "seconds": round(seconds, 2),
                     "epochs": fitted.epochs if fitted else 0,
@@ -172,11 +174,43 @@ def _carry_out(planned: Plan, writer: RunWriter | None, on_event: OnEvent, stop:
                 "peak_memory_mb": peak_memory_mb(),
                 "processes": processes.count(),
             },
-            tested.table,
-            rated,
+            None if tested is None else tested.table,
+            None if tested is None else tested.rated,
         )
         processes.wait()
     return run
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """What the one look at the test part came to."""
+
+    metrics: dict[str, Any]
+    table: pd.DataFrame
+    rated: pd.DataFrame | None
+    controls: dict[str, pd.DataFrame]
+
+
+def _test(planned: Plan, recommender: Recommender, pair: DomainPair, split: Split, report: OnEvent) -> _Tested:
+    """Ranks, rates, and asks the controls."""
+    report({"event": "test"})
+    found = evaluate(recommender, pair, split, "test")
+    rated, beside = None, controls.lists_of(found.table["user"], found.top)
+    if planned.recipe.domain == "target":
+        rated = _rate_hidden(recommender, pair, split, "test", asdict(planned.config))
+        report({"event": "controls"})
+        beside |= controls.ask(recommender, pair, split)
+    stars = None if rated is None else ratings.summary(rated)
+    metrics = {"test": summary(found, split.target_counts(pair)), "ratings": stars}
+    return _Tested(metrics, found.table, rated, beside)
+
+
+def _validate(planned: Plan, recommender: Recommender, pair: DomainPair, split: Split) -> dict[str, float]:
+    """What a run is chosen by: its ranking of the validation people, and of what fits stars their RMSE as well."""
+    found = quick(recommender, pair, split)
+    if planned.recipe.name in BY_STARS and not math.isnan(error := rmse(recommender, pair, split.valid)):
+        found["rmse"] = error
+    return found
 
 
 def _telling(writer: RunWriter | None) -> AbstractContextManager[None]:
@@ -208,6 +242,8 @@ def ask_controls(run: Run) -> None:
     Raises:
         CrossrecError: the run or its data cannot be opened, or its folder cannot be written.
     """
+    if run.untested:
+        raise CrossrecError(f"Run {run.name!r} leaves the test part alone, and the controls belong to the test.")
     recommender, pair, split = load(run)
     with every_core():
         tested = evaluate(recommender, pair, split, "test")

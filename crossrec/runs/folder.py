@@ -53,6 +53,8 @@ class Run(Task):
             CrossrecError: the run has not been evaluated.
         """
         path = self.folder / "per_user.parquet"
+        if self.untested:
+            raise CrossrecError(f"Run {self.name!r} leaves the test part alone: it has no test results.")
         if not path.exists():
             raise CrossrecError(f"Run {self.name!r} has no results: its state is {self.state!r}.")
         return pd.read_parquet(path)
@@ -65,6 +67,11 @@ class Run(Task):
     @property
     def recommender(self) -> Path:
         return self.folder / "recommender"
+
+    @property
+    def untested(self) -> bool:
+        """Whether it was asked to leave the test part alone: it then has validation figures and no others."""
+        return is_untested(self.config())
 
 
 class RunWriter(TaskWriter):
@@ -129,8 +136,10 @@ class RunWriter(TaskWriter):
             self._told = time.monotonic()
             self.status(doing=f"reading the texts, {event['done']:,} of {event['total']:,}")
 
-    def finish(self, metrics: dict[str, Any], per_user: pd.DataFrame, ratings: pd.DataFrame | None = None) -> None:
-        """Writes the results, then says finished."""
+    def finish(
+        self, metrics: dict[str, Any], per_user: pd.DataFrame | None, ratings: pd.DataFrame | None = None
+    ) -> None:
+        """Writes the results, then says finished; an untested run has no tables."""
         for name, table in (("per_user", per_user), ("ratings", ratings)):
             if table is not None:
                 temporary = self.folder / f".{name}.parquet"
@@ -168,10 +177,21 @@ def open_run(name: str) -> Run:
     return Run(folder)
 
 
+def is_untested(config: dict[str, Any]) -> bool:
+    """Whether a run of this config leaves the test part alone."""
+    return config.get("tested") is False
+
+
 def list_runs(
-    dataset: str | None = None, recipe: str | None = None, finished: bool = False, states: tuple[str, ...] = STATES
+    dataset: str | None = None,
+    recipe: str | None = None,
+    finished: bool = False,
+    states: tuple[str, ...] = STATES,
+    tested: bool = False,
 ) -> list[Run]:
     """Runs, newest first; optionally only those of a dataset, of a recipe, finished ones or in some states.
+
+    With `tested` those that leave the test part alone are left out: trials of a search are no results.
 
     A folder whose files cannot be read is none of them; `damaged_runs` names it.
     """
@@ -180,6 +200,7 @@ def list_runs(
         try:
             config, state = run.config(), run.status()["state"]
             fits = dataset in (None, config["dataset"]) and recipe in (None, config["recipe"])
+            fits = fits and not (tested and is_untested(config))
             if fits and states != STATES and state == "running":
                 state = run.state
             if fits and (state == "finished" or not finished) and state in states:
@@ -200,12 +221,15 @@ def _folders() -> list[Run]:
 
 
 def matching(dataset: str, recipe: str, states: tuple[str, ...] = ("finished",), /, **wanted: Any) -> list[Run]:
-    """The runs of a recipe on a dataset, finished ones if not told otherwise, whose config agrees; newest first."""
+    """The runs of a recipe on a dataset, finished ones if not told otherwise, whose config agrees; newest first.
+
+    None that leaves the test part alone.
+    """
 
     def agrees(config: dict[str, Any]) -> bool:
         return all(config.get(key) == value for key, value in wanted.items())
 
-    return [run for run in list_runs(dataset, recipe, states=states) if agrees(run.config())]
+    return [run for run in list_runs(dataset, recipe, states=states, tested=True) if agrees(run.config())]
 
 
 def latest(dataset: str, recipe: str, **wanted: Any) -> Run | None:

@@ -240,7 +240,7 @@ def _siblings(run: Run) -> list[Run]:
 
     wanted = about(run.config())
     found: dict[int, Run] = {run.config()["seed"]: run}
-    for other in list_runs(wanted["dataset"], wanted["recipe"], finished=True):
+    for other in list_runs(wanted["dataset"], wanted["recipe"], finished=True, tested=True):
         if about(other.config()) == wanted:
             found.setdefault(other.config()["seed"], other)
     return [found[seed] for seed in sorted(found)]

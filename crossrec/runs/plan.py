@@ -53,6 +53,7 @@ def plan(
     track: bool = False,
     later: bool = False,
     split_seed: int | None = None,
+    tested: bool = True,
 ) -> Plan:
     """Looks through what `train` is asked for.
 
@@ -60,6 +61,7 @@ def plan(
         split_seed: of a cold-user split, where it is another than that of the training: several seeds can then be
             compared on the same people.
         later: the run that it starts from may still be in training, for by then it will be finished.
+        tested: whether the test part is looked at; without it the run is known by its validation alone.
 
     Raises:
         CrossrecError: a name or a setting is wrong.
@@ -87,6 +89,8 @@ def plan(
         load_encoder(config.encoder)  # it is found, or told
     if track:
         _require_tracking()
+    if not tested and isinstance(config, FinetuneConfig):
+        raise CrossrecError(f"{recipe.name} is told by what it does to the test part: train it with the test.")
     asked = {
         "recipe": recipe.name,
         "title": recipe.title,
@@ -98,7 +102,8 @@ def plan(
         "settings": asdict(config),
         "source_run": source_run,
         "track": track,
-        "command": command_line(recipe_name, dataset, settings or {}, seed, split, source_run, track),
+        **({} if tested else {"tested": False}),
+        "command": command_line(recipe_name, dataset, settings or {}, seed, split, source_run, track, tested),
     }
     return Plan(recipe, config, asked, pair, split)
 
@@ -111,6 +116,7 @@ def command_line(
     split: Split,
     source_run: str | None,
     track: bool = False,
+    tested: bool = True,
 ) -> str:
     """The command that repeats a training."""
     words = ["crossrec", "train", recipe, "--dataset", dataset, "--seed", str(seed)]
@@ -118,6 +124,7 @@ def command_line(
     words += ["--split-seed", str(split.seed)] if split.cold and split.seed != seed else []
     words += ["--source-run", source_run] if source_run else []
     words += ["--track"] if track else []
+    words += [] if tested else ["--no-test"]
     return shlex.join(words + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")])
 
 

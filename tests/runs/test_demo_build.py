@@ -25,8 +25,9 @@ def small(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_settings: dict[str, 
     monkeypatch.setattr(demo, "DemoConfig", config)
 
     def settings(recipe: str) -> dict[str, Any]:
-        if recipe in ("racrec", "content"):
-            return {"encoder": "static"} | ({"epochs": 1} if recipe == "racrec" else {})
+        if recipe in ("racrec", "content", "ensemble"):
+            least = {"racrec": {"epochs": 1}, "ensemble": {"epochs": 1, "hidden": 8}}
+            return {"encoder": "static", **least.get(recipe, {})}
         return tiny_settings if "sasrec" in recipe else {}
 
     monkeypatch.setattr(demo, "RECIPES", [(recipe, split, settings(recipe)) for recipe, split, _ in demo.RECIPES])
@@ -41,8 +42,8 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     events: list[dict[str, Any]] = []
     first = demo.build(on_event=events.append)
     steps = [event for event in events if event["event"] == "demo"]
-    assert [e["step"] for e in steps] == list(range(1, 27))
-    assert {e["steps"] for e in steps} == {26}
+    assert [e["step"] for e in steps] == list(range(1, 31))
+    assert {e["steps"] for e in steps} == {30}
     names = [f"{recipe}{'-cold' if split.startswith('cold') else ''}" for recipe, split, _ in demo.RECIPES]
     assert [run.name for run in first] == [f"{world}-{name}" for world in demo.WORLDS for name in names]
     assert all(run.finished for run in first)
@@ -78,9 +79,9 @@ def test_what_was_stopped_is_gone_on_with(small: Path) -> None:
         demo.build(stop=AfterAWhile())
     (run,) = list_runs(states=("stopped",))
     before = stamps(small)
-    assert len(demo.build()) == 22
+    assert len(demo.build()) == 26
     assert {run.state for run in list_runs()} == {"finished"}
-    assert len(list_runs()) == 22  # nothing was made twice
+    assert len(list_runs()) == 26  # nothing was made twice
     done = {path: t for path, t in before.items() if f"runs/{run.name}/" not in path and "/runs/" in path}
     after = stamps(small)
     assert {path: after[path] for path in done} == done
@@ -99,7 +100,7 @@ def test_what_failed_or_is_another_is_made_again(small: Path) -> None:
     kept = {path: t for path, t in before.items() if not path.startswith((f"{failed}/", f"{other}/"))}
     after = stamps(small)
     assert {path: after[path] for path in kept} == kept
-    assert len(list_runs()) == 23
+    assert len(list_runs()) == 27
     # One that another process trains is left alone.
     status = failed / "status.json"
     status.write_text(status.read_text().replace('"finished"', '"queued"'))

@@ -11,7 +11,7 @@ from typing import Any
 from crossrec.errors import CrossrecError, nearest
 from crossrec.training.recipes import find_recipe
 
-BY_STARS = ("emcdr", "ptupcdr")
+BY_STARS = ("emcdr", "ptupcdr", "collective-factors")
 """Recipes that fit stars: they are chosen by the RMSE on the validation people, for they rank by nothing else."""
 RMSE, NDCG = "rmse", "ndcg@10"
 
@@ -46,6 +46,14 @@ AUTOENCODER: Space = LOOP | {
     "source_loss": Range(0.0, 1.0),
     "weight_decay": Range(1e-3, 0.3, log=True),
 }
+UNIFIED: Space = SEQUENCE | {
+    "taste": (0, 64, 128, 256),
+    "taste_dropout": Range(0.1, 0.7),
+    "input_dropout": Range(0.0, 0.7),
+    "item_dropout": Range(0.0, 0.6),
+    "next_loss": Range(0.1, 3.0, log=True),
+    "cold_loss": Range(0.1, 3.0, log=True),
+}
 MAP: Space = {"ridge": Range(10.0, 4_000.0, log=True)}
 VOTES: Space = {"neighbours": Range(20, 1_000, log=True)}
 SPACES: dict[str, Space] = {
@@ -73,7 +81,15 @@ SPACES: dict[str, Space] = {
         "weight_decay": Range(1e-2, 0.5, log=True),
         "rank": Range(0.3, 3.0, log=True),
     },
+    "collective-factors": {
+        "factors": Range(5, 40, log=True),
+        "ridge": Range(50.0, 2_000.0, log=True),
+        "damping": Range(0.5, 20.0),
+        "taken": Range(30.0, 3_000.0, log=True),
+    },
     "autoencoder": AUTOENCODER,
+    "unified": UNIFIED,
+    "known-ensemble": UNIFIED,
     "ensemble": AUTOENCODER | MAP | VOTES,
 }
 """By recipe."""

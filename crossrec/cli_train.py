@@ -52,8 +52,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="popularity, linear-map, user-knn, content, biases, emcdr, ptupcdr, collective-factors, autoencoder, "
-            "ensemble, source-sasrec, target-sasrec, transfer-sasrec, racrec, policy-finetune."
+            help="popularity, linear-map, user-knn, content, biases, emcdr, ptupcdr, ensemble, collective-factors, "
+            "source-sasrec, racrec, autoencoder, target-sasrec, transfer-sasrec, policy-finetune."
         ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of a dataset.")] = None,

@@ -35,6 +35,9 @@ NEAR = 0.05
 """Stars."""
 RATED = 100_000
 """Most hidden stars that these weights are fitted on; of more, a seeded sample."""
+PADDED = 200_000_000
+"""Most places of the padded source histories from which a map learns (people times the longest): EMCDR and PTUPCDR hold
+them in memory all at once, and are left out of the ensemble where there are more."""
 CHUNK = 4096
 """Hidden stars that are predicted at a time."""
 Doubles = NDArray[np.float64]
@@ -120,14 +123,16 @@ def star_members(job: Job) -> dict[str, Recommender]:
         domain = job.pair.domain(which)
         if not len(Ratings.within(domain, first_mask(domain.offsets, ends)).stars):
             return {}
-    if not len(events) or not (split.source_train_end[split.target_train_end > 0] > 0).any():
+    known = split.source_train_end[split.target_train_end > 0]
+    if not len(events) or not known.any():
         return {}
-    asked: list[tuple[str, Any, Any]] = [
-        ("biases", coldstart.biases, coldstart.BiasesConfig()),
-        ("emcdr", mapping.emcdr, mapping.EMCDRConfig()),
-        ("ptupcdr", mapping.ptupcdr, mapping.PTUPCDRConfig()),
-        ("collective-factors", collective.collective_factors, collective.CollectiveConfig()),
-    ]
+    asked: list[tuple[str, Any, Any]] = [("biases", coldstart.biases, coldstart.BiasesConfig())]
+    if int((known > 0).sum()) * int(known.max()) <= PADDED:
+        asked += [
+            ("emcdr", mapping.emcdr, mapping.EMCDRConfig()),
+            ("ptupcdr", mapping.ptupcdr, mapping.PTUPCDRConfig()),
+        ]
+    asked.append(("collective-factors", collective.collective_factors, collective.CollectiveConfig()))
     # The checkpoint and the events are the autoencoder's: a member of a few seconds is begun anew.
     alone = Control(stop=job.control.stop)
     return {name: train(replace(job, config=own, control=alone))[0] for name, train, own in asked}
@@ -157,7 +162,7 @@ def fit_stars(job: Job, members: dict[str, Recommender]) -> Stars | None:
         for at, member in enumerate(members.values()):
             told[part, at] = member.rate(histories, items[part])
     usual = np.array([USUAL[name] for name in members])
-    weights = held_weights(told - mean, stars - mean, usual)
+    weights = held_weights(told - mean, stars - mean, usual / usual.sum())
     return Stars(members, weights.tolist(), mean * (1 - float(weights.sum())))
 
 

@@ -183,6 +183,16 @@ def test_without_stars_on_one_side_nobody_tells_them(rated_pair: MakePair, witho
     assert fit_stars(work, {}) is None
 
 
+def test_maps_that_would_fill_the_memory_are_left_out(rated_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = job(rated_pair(3, users=100, longest=10, fewest=2))
+    monkeypatch.setattr("crossrec.training.ensemble.PADDED", 10)
+    members = star_members(work)
+    assert list(members) == ["biases", "collective-factors"]
+    found = fit_stars(work, members)
+    assert found is not None
+    assert found.weights[1] > 0.5
+
+
 def test_the_best_member_of_stars_weighs_most(rated_pair: MakePair) -> None:
     pair = rated_pair(4, users=200, longest=10, fewest=4, timed=False)
     generous = np.random.default_rng(0).random(pair.n_users) < 0.5

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from crossrec.config import from_dict
 from crossrec.data.histories import Histories
@@ -126,18 +127,22 @@ def test_members_are_those_that_the_data_allows(
     assert np.isfinite(scores[:, 1:]).all()
 
 
-def test_the_weights_of_stars_are_those_of_least_squares() -> None:
+def test_the_weights_of_stars_have_the_least_absolute_error_and_are_held_to_the_usual_ones() -> None:
     rng = np.random.default_rng(0)
-    told = rng.normal(size=(5000, 3))
-    stars = told @ [0.7, 0.3, -0.5] + rng.normal(0, 0.1, 5000)
-    found = held_weights(told, stars, held=1e-9)
-    alone = np.linalg.lstsq(told[:, :2], stars, rcond=None)[0]  # the third would be negative
-    np.testing.assert_allclose(found, [*alone, 0], atol=1e-6)
-    # Held hard, the best member is left alone; in between, with both, the solution is in between.
-    np.testing.assert_allclose(held_weights(told, stars, held=1e9), [1, 0, 0], atol=1e-4)
-    some = held_weights(told, stars, held=1000.0)
-    assert 0.7 < some[0] < 1
-    assert 0 < some[1] < 0.3
+    told = rng.normal(size=(2000, 3))
+    stars = told @ [0.7, 0.3, -0.5] + rng.laplace(0, 0.3, 2000)
+    usual = np.array([0.0, 1.0, 0.0])
+
+    def cost(weights: Any, held: float) -> float:
+        return float(np.abs(told @ weights - stars).sum() + held * ((weights - usual) ** 2).sum() / 2)
+
+    for held in (1e-6, 300.0):
+        found = held_weights(told, stars, usual, held, rounds=60)
+        assert found[2] == 0  # it would be negative
+        best = minimize(cost, [0.5, 0.5, 0.1], (held,), method="Powell", bounds=[(0, 2)] * 3, options={"xtol": 1e-6})
+        assert cost(found, held) < best.fun * 1.001
+        np.testing.assert_allclose(found, best.x, atol=0.02)
+    np.testing.assert_allclose(held_weights(told, stars, usual, held=1e9), usual, atol=1e-4)
 
 
 def test_stars_are_told_where_both_domains_have_them(rated_pair: MakePair) -> None:
@@ -190,6 +195,16 @@ def test_without_stars_on_one_side_nobody_tells_them(rated_pair: MakePair, witho
     work = dataclasses.replace(work, pair=pair)
     assert star_members(work) == {}
     assert fit_stars(work, {}) is None
+
+
+def test_maps_that_would_fill_the_memory_are_left_out(rated_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = job(rated_pair(3, users=100, longest=10, fewest=2))
+    monkeypatch.setattr("crossrec.training.ensemble.PADDED", 10)
+    members = star_members(work)
+    assert list(members) == ["biases", "collective-factors"]
+    found = fit_stars(work, members)
+    assert found is not None
+    assert found.weights[1] > 0.5
 
 
 def test_the_best_member_of_stars_weighs_most(rated_pair: MakePair) -> None:

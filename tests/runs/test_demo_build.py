@@ -25,9 +25,11 @@ def small(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_settings: dict[str, 
     monkeypatch.setattr(demo, "DemoConfig", config)
 
     def settings(recipe: str) -> dict[str, Any]:
-        if recipe in ("racrec", "content", "ensemble"):
-            least = {"racrec": {"epochs": 1}, "ensemble": {"epochs": 1, "hidden": 8}}
-            return {"encoder": "static", **least.get(recipe, {})}
+        least = {"epochs": 1, "dim": 8, "taste": 4}
+        own = {"racrec": {"epochs": 1}, "content": {}, "ensemble": {"epochs": 1, "hidden": 8}}
+        own |= {"unified": least, "known-ensemble": least}
+        if recipe in own:
+            return {"encoder": "static", **own[recipe]}
         return tiny_settings if "sasrec" in recipe else {}
 
     monkeypatch.setattr(demo, "RECIPES", [(recipe, split, settings(recipe)) for recipe, split, _ in demo.RECIPES])
@@ -42,8 +44,9 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     events: list[dict[str, Any]] = []
     first = demo.build(on_event=events.append)
     steps = [event for event in events if event["event"] == "demo"]
-    assert [e["step"] for e in steps] == list(range(1, 31))
-    assert {e["steps"] for e in steps} == {30}
+    expected = len(demo.WORLDS) * (2 + len(demo.RECIPES))
+    assert [e["step"] for e in steps] == list(range(1, expected + 1))
+    assert {e["steps"] for e in steps} == {expected}
     names = [f"{recipe}{'-cold' if split.startswith('cold') else ''}" for recipe, split, _ in demo.RECIPES]
     assert [run.name for run in first] == [f"{world}-{name}" for world in demo.WORLDS for name in names]
     assert all(run.finished for run in first)
@@ -79,9 +82,10 @@ def test_what_was_stopped_is_gone_on_with(small: Path) -> None:
         demo.build(stop=AfterAWhile())
     (run,) = list_runs(states=("stopped",))
     before = stamps(small)
-    assert len(demo.build()) == 26
+    every = len(demo.WORLDS) * len(demo.RECIPES)
+    assert len(demo.build()) == every
     assert {run.state for run in list_runs()} == {"finished"}
-    assert len(list_runs()) == 26  # nothing was made twice
+    assert len(list_runs()) == every  # nothing was made twice
     done = {path: t for path, t in before.items() if f"runs/{run.name}/" not in path and "/runs/" in path}
     after = stamps(small)
     assert {path: after[path] for path in done} == done
@@ -100,7 +104,7 @@ def test_what_failed_or_is_another_is_made_again(small: Path) -> None:
     kept = {path: t for path, t in before.items() if not path.startswith((f"{failed}/", f"{other}/"))}
     after = stamps(small)
     assert {path: after[path] for path in kept} == kept
-    assert len(list_runs()) == 27
+    assert len(list_runs()) == len(demo.WORLDS) * len(demo.RECIPES) + 1
     # One that another process trains is left alone.
     status = failed / "status.json"
     status.write_text(status.read_text().replace('"finished"', '"queued"'))

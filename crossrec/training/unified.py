@@ -34,7 +34,14 @@ POWER = 0.75
 
 @dataclass(frozen=True)
 class UnifiedRecipeConfig(LoopConfig, WordsConfig, UnifiedConfig):
-    """Settings of the unified encoder."""
+    """Chosen on validation people, NDCG@10.
+
+    The taste beside the states pays: on the Beauty sequences (width 128, dropout 0.35, 1,024 negatives) .0682 with a
+    taste of 256 and .0616 without, which is what a SASRec with the softmax over all items comes to. On Food and Kitchen
+    a width of 128 in place of 64 made no difference that could be told from chance. In the small world of the demo a
+    dropout between 0.2 and 0.5 and gated blocks made none either; words of the reviews did, for strangers (.2308
+    against .2026).
+    """
 
     next_loss: float = 0.3
     """Weight of the next item after each event, in the domain where it fell."""

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from crossrec.config import require
-from crossrec.data.histories import Histories, Ints
-from crossrec.data.pair import DOMAINS, first_mask
+from crossrec.data.histories import Ints
+from crossrec.data.pair import DOMAINS, DomainPair, first_mask
 from crossrec.data.ratings import Ratings
+from crossrec.data.split import Questions
+from crossrec.models.autoencoder import once
 from crossrec.models.ensemble import POOLS, Ensemble, Stars, asked_of, said
 from crossrec.models.recommender import Floats, Recommender, hide_seen, top_k
 from crossrec.training import coldstart, collective, mapping, simple
@@ -21,9 +23,13 @@ from crossrec.training.autoencoder import AutoencoderRecipeConfig, autoencoder
 from crossrec.training.job import Job
 from crossrec.training.loop import Control, Fitted
 
+TOP = 200
+"""Items that each member puts forward for a person; the ten best of a weighted sum are hardly ever others."""
 CELLS = 150_000_000
-"""Most scores (people times items times members) that the weights are fitted on; of more people, the first of a seeded
-order are taken."""
+"""Most numbers (people times candidates times members) that the weights are fitted on; of more people, the first of a
+seeded order are taken."""
+BLOCK = 32 << 20
+"""Scores that are held at a time while candidates are looked for."""
 STEPS = tuple(np.float32(step) for step in (0.05, 0.1, 0.2, 0.4))
 """By which the weight of a member may rise at a time; the best one begins with 1."""
 USUAL = {"biases": 0.0, "emcdr": 0.0, "ptupcdr": 0.25, "collective-factors": 0.75}
@@ -103,25 +109,72 @@ def fit_weights(job: Job, members: dict[str, Recommender], pool: str = "ranks") 
     it most. So the sum ranks these people no worse than its best member, and few steps can learn little by heart.
     Fitting the likelihood of a softmax instead was tried: it is concave, and chose weights that ranked much worse.
     """
-    most = max(1, CELLS // (len(members) * (job.pair.target.n_items + 1)))
-    rows = np.sort(np.random.default_rng(job.seed).permutation(len(job.split.valid))[:most])
-    questions = job.split.valid.take(rows)
-    histories = questions.histories(job.pair)
-    events, row = questions.hidden(job.pair)
-    items = job.pair.target.items[events].astype(np.int64)
-    parts = [said(asked_of(member, histories), member.speaks, pool) for member in members.values()]
-    alone = [ndcg(part, histories, items, row) for part in parts]
-    weights, best = np.eye(len(parts))[int(np.argmax(alone))], max(alone)
-    total = parts[int(np.argmax(alone))].copy()
+    asked = candidates(job, members, pool)
+    alone = [asked.ndcg(part) for part in asked.said]
+    weights, best = np.eye(len(alone))[int(np.argmax(alone))], max(alone)
+    total = asked.said[int(np.argmax(alone))].copy()
     for _ in range(job.config.rounds):
-        tried = [(at, step) for at in range(len(parts)) for step in STEPS]
-        found = [ndcg(total + step * parts[at], histories, items, row) for at, step in tried]
+        tried = [(at, step) for at in range(len(alone)) for step in STEPS]
+        found = [asked.ndcg(total + step * asked.said[at]) for at, step in tried]
         if max(found) <= best:
             break
         best, (at, step) = max(found), tried[int(np.argmax(found))]
         weights[at] += step
-        total += step * parts[at]
+        total += step * asked.said[at]
     return weights, best
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The items that members put forward for Q validation people, C a person."""
+
+    said: Floats
+    """(M, Q, C) what each member says of them."""
+    there: NDArray[np.bool_]
+    """(Q, C) False where there are fewer."""
+    hit: NDArray[np.bool_]
+    """(Q, C) whether the person took it."""
+    number: Ints
+    """(Q,) hidden items of each person, put forward or not."""
+
+    def ndcg(self, total: Floats) -> float:
+        """Mean NDCG@10 of a ranking by (Q, C), over the people who have hidden items."""
+        at, values = top_k(np.where(self.there, total, -np.inf).astype(np.float32), 10)
+        gain = 1 / np.log2(np.arange(2, 12))
+        ideal = np.concatenate([[1.0], gain.cumsum()])[np.minimum(self.number, 10)]
+        hit = np.take_along_axis(self.hit, at, axis=1) & np.isfinite(values)
+        return float(((hit * gain).sum(1) / ideal)[self.number > 0].mean())
+
+
+def candidates(job: Job, members: dict[str, Recommender], pool: str) -> Candidates:
+    """What the members put forward for the validation people; of more than fit the memory, a seeded sample."""
+    pair, valid = job.pair, job.split.valid
+    most = max(1, CELLS // (len(members) ** 2 * TOP))
+    rows = np.sort(np.random.default_rng(job.seed).permutation(len(valid))[:most])
+    size = max(16, BLOCK // (len(members) * (pair.target.n_items + 1)))
+    parts = [
+        _candidates(pair, valid.take(rows[start : start + size]), members, pool) for start in range(0, len(rows), size)
+    ]
+    return Candidates(
+        np.concatenate([part.said for part in parts], axis=1),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("there", "hit", "number")),
+    )
+
+
+def _candidates(pair: DomainPair, questions: Questions, members: dict[str, Recommender], pool: str) -> Candidates:
+    histories = questions.histories(pair)
+    told = [said(asked_of(member, histories), member.speaks, pool) for member in members.values()]
+    first = [top_k(hide_seen(one.copy(), histories), TOP)[0] for one in told]
+    items = once(np.concatenate(first, axis=1))
+    events, row = questions.hidden(pair)
+    width = pair.target.n_items + 1
+    taken = row * width + pair.target.items[events]
+    return Candidates(
+        np.stack([np.take_along_axis(one, items, axis=1) for one in told]),
+        items > 0,
+        np.isin(np.arange(len(items))[:, None] * width + items, taken) & (items > 0),
+        np.bincount(row, minlength=len(items)),
+    )
 
 
 def star_members(job: Job) -> dict[str, Recommender]:
@@ -193,20 +246,3 @@ def held_weights(told: Doubles, stars: Doubles, usual: Doubles, held: float = HE
         rows = np.concatenate([told * scale[:, None], np.sqrt(held) * np.eye(len(usual))])
         found = np.asarray(nnls(rows, np.concatenate([stars * scale, np.sqrt(held) * usual]))[0])
     return found
-
-
-def ndcg(scores: Floats, histories: Histories, items: Ints, rows: Ints) -> float:
-    """Mean NDCG@10 over the people who have hidden items.
-
-    Args:
-        scores: (Q, I+1)
-        histories: of Q people, whose own items are left out.
-        items: (R,) hidden items.
-        rows: (R,) the person of each.
-    """
-    first = top_k(hide_seen(scores.copy(), histories), 10)[0]
-    number, width = np.bincount(rows, minlength=len(scores)), scores.shape[1]
-    hit = np.isin(np.arange(len(scores))[:, None] * width + first, rows * width + items)
-    gain = 1 / np.log2(np.arange(2, 12))
-    ideal = np.concatenate([[1.0], gain.cumsum()])[np.minimum(number, 10)]
-    return float(((hit * gain[: first.shape[1]]).sum(1) / ideal)[number > 0].mean())

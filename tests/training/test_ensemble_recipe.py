@@ -19,13 +19,14 @@ from crossrec.evaluation.protocol import quick
 from crossrec.models.ensemble import POOLS, Ensemble
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.simple import Oracle, Popularity
+from crossrec.training import ensemble as recipe
 from crossrec.training.ensemble import (
     EnsembleConfig,
+    candidates,
     ensemble,
     fit_stars,
     fit_weights,
     held_weights,
-    ndcg,
     star_members,
     weighed,
 )
@@ -58,14 +59,26 @@ def truth(pair: DomainPair, split: Split, people: slice) -> Recommender:
 
 
 @pytest.mark.parametrize("kind", ["cold", "next"])
-def test_its_ndcg_is_that_of_the_evaluation(random_pair: MakePair, kind: str) -> None:
+def test_its_ndcg_is_that_of_the_evaluation(random_pair: MakePair, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     pair = random_pair(2, users=150, n_items=40, fewest=1, longest=14)
     work = job(pair, None if kind == "cold" else split_unstored(pair))
-    member, valid = noise(pair, 1), work.split.valid
-    events, rows = valid.hidden(pair)
-    histories = valid.histories(pair)
-    found = ndcg(member.score(histories), histories, pair.target.items[events].astype(np.int64), rows)
-    assert found == pytest.approx(work.validate(member)["ndcg@10"])
+    member = noise(pair, 1)
+    for most in (200, 12):  # of 40 items, all and some
+        monkeypatch.setattr(recipe, "TOP", most)
+        monkeypatch.setattr(recipe, "BLOCK", 700)
+        asked = candidates(work, {"noise": member, "other": noise(pair, 2)}, "ranks")
+        assert asked.ndcg(asked.said[0]) == pytest.approx(work.validate(member)["ndcg@10"])
+        assert asked.there.sum(axis=1).max() <= min(40, 2 * most)
+        assert len(asked.number) == len(work.split.valid)
+
+
+def test_of_more_people_than_fit_the_memory_some_are_taken(
+    random_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = random_pair(2, users=150, fewest=1)
+    monkeypatch.setattr(recipe, "CELLS", 7 * recipe.TOP)
+    asked = candidates(job(pair), {"noise": noise(pair, 1)}, "ranks")
+    assert asked.said.shape[:2] == (1, 7)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -34,6 +34,8 @@ WORK: list[tuple[str, str, dict[str, Any]]] = [
     ("racrec", "cold-user", {"encoder": "static", "epochs": 3, "batch_size": 64, "components": 16, "average": 1.0}),
     ("autoencoder", "cold-user", {"encoder": "none", "hidden": 8, "epochs": 3, "batch_size": 16, "networks": 2}),
     ("ensemble", "cold-user", {"encoder": "static", "hidden": 8, "epochs": 3, "batch_size": 16, "components": 8}),
+    ("unified", "cold-user", {**SMALL, "encoder": "none", "taste": 8, "negatives": 8}),
+    ("known-ensemble", "next-item", {**SMALL, "encoder": "static", "taste": 8, "components": 8}),
     ("policy-finetune", "next-item", {"log": "played", "epochs": 3, "batch_size": 64, "lr": 1e-3, "weights": "all"}),
     ("emcdr", "cold-user", {"mapping": "mlp", "epochs": 4, "batch_size": 16}),
     ("ptupcdr", "cold-user", {"epochs": 4, "batch_size": 64}),

@@ -1,6 +1,7 @@
 """The runs as a table: what is in training, what waits, and what came of the others; and which one is looked at."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ from crossrec.runs import queue
 from crossrec.runs.folder import Run, is_untested
 from crossrec.runs.task import Task
 
+LINGER = 6.0
+"""Seconds for which a page goes on looking after nothing is in training any more."""
 MOST = 50
 """Most runs in the table."""
 POINTS = 40
@@ -142,7 +145,14 @@ def under_way() -> tuple[list[Task], list[Task]]:
 
 
 def is_live() -> bool:
-    return any(under_way())
+    """Whether anything is in training or waits, or did a moment ago.
+
+    What ends is drawn a few times more: where a process dies, a page may look before anybody has told how.
+    """
+    now = time.monotonic()
+    if any(under_way()):
+        st.session_state["trn_live"] = now
+    return now - st.session_state.get("trn_live", -LINGER) < LINGER
 
 
 # --- the one that is looked at ---------------------------------------------------------------------------------------

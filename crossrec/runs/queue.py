@@ -22,7 +22,7 @@ from crossrec import paths
 from crossrec.errors import CrossrecError
 from crossrec.runs.disk import disk_errors
 from crossrec.runs.locks import BusyError, locked, take_lock
-from crossrec.runs.task import Task, discard, new_task, now, write_status
+from crossrec.runs.task import BEAT, Task, discard, new_task, now, write_status
 
 WORKER = "crossrec.runs.worker"
 """The module whose `main` works on one task."""
@@ -33,6 +33,8 @@ PAUSE = 0.25
 """Seconds between two looks of the keeper."""
 WAIT = 30.0
 """Seconds to wait for another process that changes the queue."""
+SEEN = BEAT + 1.0
+"""Seconds without a beat after which a task is told to be gone, even where a keeper has not said how."""
 BEGINS = 2.0
 """Seconds that a process has from taking a task to saying that it is at it."""
 
@@ -193,10 +195,15 @@ def keep() -> None:
 
 
 def look_after() -> None:
-    """What every page and command that shows tasks does first: the dead are told, and what waits has a keeper."""
+    """What every page and command that shows tasks does first: the dead are told, and what waits has a keeper.
+
+    A task whose process has only just gone is left to a keeper that is there: it may have seen how it ended.
+    """
+    kept = locked(_lock_file())
     for what in LANES:
         for task in tasks(what):
-            if _status(task).get("state") == "running" and not task.worked_on():
+            gone = _status(task).get("state") == "running" and not task.worked_on()
+            if gone and not (kept and task.silent_for() < SEEN):
                 task.settle()
         if waiting(what):
             keep()

@@ -89,7 +89,8 @@ SPACES: dict[str, Space] = {
     },
     "autoencoder": AUTOENCODER,
     "unified": UNIFIED,
-    "known-ensemble": UNIFIED,
+    # Its learned member is for known people: what strangers would teach it has no weight unless asked for.
+    "known-ensemble": {name: space for name, space in UNIFIED.items() if name != "cold_loss"},
     "ensemble": AUTOENCODER | MAP | VOTES,
 }
 """By recipe."""

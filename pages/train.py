@@ -80,6 +80,7 @@ if not list_datasets():
     cards.no_datasets()
     bring_data.section()
     st.stop()
+train_runs.keep_held()
 train_runs.follow_address(RUNS)
 dataset = state.choose_dataset("train", "trn_source")
 every = "1s" if train_runs.is_live() else None

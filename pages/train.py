@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.ui import bring_data, cards, state, train_form, train_live, train_runs, train_words
+from app.ui import bring_data, cards, state, tabs, train_form, train_live, train_runs, train_words
 from app.ui.errors import as_sentence, plain
 from crossrec import paths
 from crossrec.data.folder import list_datasets
@@ -80,7 +80,7 @@ if not list_datasets():
     cards.no_datasets()
     bring_data.section()
     st.stop()
-train_runs.keep_held()
+tabs.clicked("trn_tab")
 train_runs.follow_address(RUNS)
 dataset = state.choose_dataset("train", "trn_source")
 every = "1s" if train_runs.is_live() else None
@@ -90,7 +90,7 @@ if st.session_state.get("trn_tab", NEW) == RUNS:
     headline(dataset)
 else:  # a form is not drawn anew while somebody fills it in
     st.fragment(headline, run_every=every)(dataset)
-new, listed, brought = st.tabs([NEW, RUNS, BRING], key="trn_tab", on_change="rerun")
+new, listed, brought = tabs.tabs("trn_tab", [NEW, RUNS, BRING])
 if new.open:
     with new:
         train_form.form(dataset, train_live.started)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.ui import cards, splits, train_form, train_settings, train_words
 from app.ui.errors import capital, plain
-from app.ui.train_runs import Seen, event_best, hold, look_at, metric
+from app.ui.train_runs import Seen, event_best, look_at, metric
 from crossrec.errors import CrossrecError
 from crossrec.report import charts, learning
 from crossrec.runs import queue
@@ -315,5 +315,5 @@ def _result(one: Seen) -> None:
 def started(run: Any, said: str) -> None:
     """After a start: the run is looked at, and what happened is said."""
     look_at(run.name)
-    hold("Runs")
+    st.session_state["trn_tab"] = "Runs"
     st.session_state["trn_said"] = ("success", said)

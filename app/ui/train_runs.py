@@ -20,8 +20,6 @@ from crossrec.runs import queue
 from crossrec.runs.folder import Run, is_untested
 from crossrec.runs.task import Task
 
-HELD = 2.5
-"""Seconds for which a tab that a press opened is held against what a browser sends late."""
 LINGER = 6.0
 """Seconds for which a page goes on looking after nothing is in training any more."""
 MOST = 50
@@ -165,21 +163,6 @@ def look_at(name: str) -> None:
     st.session_state["trn_run"] = name
     st.session_state.setdefault("trn_known", set()).add(name)
     st.query_params["run"] = name
-
-
-def hold(tab: str) -> None:
-    """Shows a tab after a press, and holds it for a moment.
-
-    The press leaves a field of the form, and what the browser then sends of that field names the old tab again.
-    """
-    st.session_state["trn_tab"], st.session_state["trn_held"] = tab, (tab, time.monotonic())
-
-
-def keep_held() -> None:
-    """Called before the tabs are drawn."""
-    tab, since = st.session_state.get("trn_held", ("", -HELD))
-    if tab and time.monotonic() - since < HELD:
-        st.session_state["trn_tab"] = tab
 
 
 def follow_address(tab: str) -> None:

@@ -146,7 +146,7 @@ def test_a_training_from_the_page_to_its_results(server, browser, monkeypatch): 
     assert [run.name for run in (home / "runs").glob(f"{NAME}*")] == [NAME]
     first = until(lambda: epoch(page), 40)
     until(lambda: epoch(page) > first, 20)
-    page.locator("[data-testid=stVegaLiteChart]").first.wait_for(timeout=30_000 * SLACK)
+    page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
     assert f"run={NAME}" in page.url
 
     # A reload and another person's browser show the same.
@@ -189,12 +189,7 @@ def test_a_training_from_the_page_to_its_results(server, browser, monkeypatch): 
     page.get_by_role("spinbutton", name="Patience").wait_for()
     fill(page, {"Epochs, at most": 3})
     wait_for(page, "--set epochs=3 ")
-    runs = set((home / "runs").iterdir())
     press(page, "Start")
-    until(lambda: set((home / "runs").iterdir()) - runs, 30)
-    # On a busy machine a field of the form may be told after the press, and bring its tab back.
-    page.wait_for_timeout(4000)
-    page.get_by_role("tab", name="Runs").click()
     wait_for(page, "hit rate@10", 180)
     name = until(lambda: re.search(r"run=([\w-]+)", page.url), 10)[1]
     config = open_run(name).config()

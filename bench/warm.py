@@ -5,7 +5,9 @@ among itself and 999 uniform items of its own domain that the person does not ha
 whose last event is in that domain. One training of the unified encoder answers both. Beside it stands full ranking.
 
 Amazon's times are dates, so many events tie, and the published order of a day, by domain and then by item, can be
-learned in part. `--shuffle` puts the events of each day into a random order and shows what is left.
+learned in part. `--shuffle` puts the events of each day into a random order and shows what is left. `--set trend=both`
+lets the encoder see what other people took shortly after the last event that is shown, as the training part of this
+protocol holds it; `past` only what came before.
 `python bench/warm.py DATASET` needs an imported dataset whose source is the domain that goes first within a day.
 """
 
@@ -20,6 +22,7 @@ from crossrec.data.pair import Domain, DomainPair
 from crossrec.data.split import MERGED, Split, split_unstored
 from crossrec.evaluation.protocol import evaluate, quick
 from crossrec.models.recommender import Recommender
+from crossrec.models.trend import SIDES
 from crossrec.models.unified import UnifiedRecommender
 from crossrec.runs.plan import reads_text, with_text
 from crossrec.training.ensemble import weighed
@@ -27,7 +30,7 @@ from crossrec.training.job import Job
 from crossrec.training.known_ensemble import KnownEnsembleConfig
 from crossrec.training.loop import Control
 from crossrec.training.recipes import find_recipe
-from crossrec.training.simple import ItemKNNConfig, item_knn
+from crossrec.training.simple import ItemKNNConfig, PopularLatelyConfig, item_knn, popular_lately
 from crossrec.training.unified import UnifiedRecipeConfig, unified
 
 NEGATIVES = 999
@@ -55,10 +58,13 @@ def measured(recommender: Recommender, pair: DomainPair, split: Split, part: str
     return {"people": len(table), **{name: float(table[name].mean()) for name in SHOWN}}
 
 
-def beside(recommender: Recommender, pair: DomainPair, split: Split) -> dict[str, Recommender]:
-    """The unified encoder, nearest items, and both together, weighed on the validation people by full ranking."""
+def beside(recommender: Recommender, pair: DomainPair, split: Split, sides: str) -> dict[str, Recommender]:
+    """The unified encoder, nearest items, what was popular at the time, and all together, weighed by full ranking."""
     job = Job(pair, split, ItemKNNConfig(), 0, lambda asked: quick(asked, pair, split))
     members = {"unified": recommender, "item-knn": item_knn(job)[0]}
+    if sides in SIDES:
+        timed = replace(job, config=PopularLatelyConfig(sides, moments="last"))
+        members["popular-lately"] = popular_lately(timed)[0]
     return members | {"known-ensemble": weighed(replace(job, config=KnownEnsembleConfig()), members)}
 
 
@@ -107,7 +113,7 @@ def main() -> None:
             {
                 (way.target.label, name): measured(each, way, split, part)
                 for one, way, split in both(recommender)
-                for name, each in beside(one, way, split).items()
+                for name, each in beside(one, way, split, config.trend).items()
             }
         )
         print(f"seed {seed}: best epoch {fitted.best_epoch} of {fitted.epochs}, {took:.0f} s", flush=True)

@@ -55,9 +55,9 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="popularity, linear-map, user-knn, item-knn, content, biases, emcdr, ptupcdr, collective-factors, "
-            "racrec, autoencoder, unified, ensemble, known-ensemble, source-sasrec, target-sasrec, transfer-sasrec, "
-            "policy-finetune."
+            help="popularity, popular-lately, linear-map, user-knn, item-knn, content, biases, emcdr, ptupcdr, "
+            "collective-factors, racrec, autoencoder, unified, ensemble, known-ensemble, source-sasrec, target-sasrec, "
+            "transfer-sasrec, policy-finetune."
         ),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of a dataset.")] = None,

@@ -9,6 +9,7 @@ from crossrec.training.recipes import RECIPES
 
 ABOUT = {
     "popularity": "Recommends what most people took: the least that any model must beat.",
+    "popular-lately": "Recommends what most people took around the time when this person was last seen.",
     "linear-map": "Carries source items over to target items in one solved equation: quick, and hard to beat.",
     "user-knn": "Lets the people with the most similar source history vote.",
     "item-knn": "Looks at what people took soon after what this person took last: quick, and hard to beat.",
@@ -39,6 +40,7 @@ LOGS = (
 )
 NO_LOG = "there is no feedback log of it: the feedback page or crossrec feedback import makes one"
 NEED_OVERLAP = ("linear-map", "user-knn", "emcdr", "ptupcdr", "collective-factors")
+NEED_TIMES = ("popular-lately",)
 NEED_STARS = {"biases": ("target",), "emcdr": DOMAINS, "ptupcdr": DOMAINS, "collective-factors": DOMAINS}
 
 
@@ -48,6 +50,8 @@ def obstacle(recipe: str, pair: DomainPair) -> str | None:
         return "there is only one domain"
     if recipe in NEED_OVERLAP and not pair.overlap.any():
         return "nobody is in both domains"
+    if recipe in NEED_TIMES and pair.target.times is None:
+        return f"{pair.target.label} has no times"
     for which in NEED_STARS.get(recipe, ()):
         if pair.domain(which).ratings is None:
             return f"{pair.domain(which).label} has no stars"

@@ -16,6 +16,7 @@ from app.ui.errors import capital
 from crossrec.config import from_dict
 from crossrec.errors import CrossrecError
 from crossrec.models.bridge import BRIDGES, FUSIONS, POOLS
+from crossrec.models.trend import MOMENTS, SIDES
 from crossrec.models.unified import BLOCKS
 from crossrec.training.job import Recipe
 from crossrec.training.policy import WEIGHTS
@@ -27,6 +28,9 @@ LABELS = {
     "epochs": ("Epochs, at most", "Passes over the training data. Training stops sooner when validation stops rising."),
     "batch_size": ("Batch size", "Examples that are learned from at a time: more is faster an epoch, and takes more."),
     "lr": ("Learning rate", "How far a step goes. Too high and the loss jumps; too low and it hardly falls."),
+    "sides": ("Sides", "past: what was taken before a person was last seen; both: also what came after."),
+    "days": ("Days", "Over which an event fades to a third; 0 keeps what ranks the validation people best."),
+    "moments": ("Moments", "Asks about the last event of a person, or about all of them; auto keeps the better."),
     "dim": ("Width", "Numbers that describe an item or a person: more can say more, and cost more."),
     "taste_dim": ("Width of a taste", "Numbers that describe what a person likes: more can say more, and cost more."),
     "dropout": ("Dropout", "Share of the model that is switched off at random in training, against learning by heart."),
@@ -59,6 +63,7 @@ MAIN = {
     "linear-map": ("ridge", "max_users"),
     "user-knn": ("neighbours", "max_users"),
     "item-knn": ("memory", "damping", "prior"),
+    "popular-lately": ("sides", "days", "moments"),
     "content": ("encoder", "most_reviews", "components"),
     "biases": ("item_damping", "user_damping"),
     "emcdr": ("mapping", "factors", "epochs", "lr"),
@@ -82,6 +87,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fusion": tuple(FUSIONS),
     "block": tuple(BLOCKS),
     "memory": ("auto", *MEMORY),
+    "moments": ("auto", *MOMENTS),
+    "sides": SIDES,
+    "trend": ("none", *SIDES),
     "source_pool": tuple(POOLS),
     "mapping": ("linear", "mlp"),
     "selection": ("mean", "coattention"),

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
+TODAY = np.iinfo(np.int64).max
+"""The time of what somebody tells now: after everything in the data."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class Histories:
     source_before: Ints | None = None
     """(B, T) how many of the source items shown came before each target item, in `DomainPair.merged_before`'s order;
     None where no order between the domains is known: the source then comes first, as it does for a stranger."""
+    source_times: Ints | None = None
+    """(B, S) milliseconds since 1970 of the source events, `TODAY` of what is told now, 0 where it is not known; None
+    where no times are."""
+    target_times: Ints | None = None
+    """(B, T) likewise."""
 
     def __post_init__(self) -> None:
         if self.source.ndim != 2 or self.target.ndim != 2 or len(self.source) != len(self.target):
@@ -103,11 +110,23 @@ class Histories:
         for reviews in (self.source_reviews, self.target_reviews):
             if reviews is not None and len(reviews) != len(self):
                 raise ValueError(f"reviews of {len(reviews)} people beside histories of {len(self)}")
+        for items, times in ((self.source, self.source_times), (self.target, self.target_times)):
+            if times is not None and times.shape != items.shape:
+                raise ValueError(f"times {times.shape} must have the shape of their items {items.shape}")
         if self.source_before is not None and self.source_before.shape != self.target.shape:
             raise ValueError(f"source_before {self.source_before.shape} must have the shape of {self.target.shape}")
 
     def __len__(self) -> int:
         return len(self.target)
+
+    @property
+    def last(self) -> Ints:
+        """(B,) time of the newest event of either domain that is shown; `TODAY` for people of whom none is known."""
+        newest = np.zeros(len(self), np.int64)
+        for times in (self.source_times, self.target_times):
+            if times is not None and times.shape[1]:
+                newest = np.maximum(newest, times.max(axis=1))
+        return np.where(newest == 0, TODAY, newest)
 
     def merged(self, shift: int) -> Ints:
         """(B, S+T) the items of both domains in one order, left-padded; target items are raised by `shift`."""

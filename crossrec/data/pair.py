@@ -237,6 +237,8 @@ class DomainPair:
             parts[which] = take(domain.items, at, inside).astype(np.int64)
             if domain.ratings is not None:
                 parts[f"{which}_stars"] = take(domain.ratings, at, inside, np.nan)
+            if domain.times is not None:
+                parts[f"{which}_times"] = take(domain.times, at, inside)
             if self.vectors is not None:
                 k = self.most_reviews
                 parts[f"{which}_reviews"] = self.reviews(which, at[:, -k:], inside[:, -k:])

@@ -119,9 +119,16 @@ def merged_domain(pair: DomainPair, split: Split) -> Domain:
     free = np.ones(len(items), bool)
     free[place] = False
     items[place] = pair.target.items[at] + pair.source.n_items
-    items[free] = pair.source.items[ranges(pair.source.offsets[:-1], ends["source"])[0]]
+    others = ranges(pair.source.offsets[:-1], ends["source"])[0]
+    items[free] = pair.source.items[others]
+    times = None
+    if pair.source.times is not None and pair.target.times is not None:
+        times = np.zeros(len(items), np.int64)
+        times[place], times[free] = pair.target.times[at], pair.source.times[others]
+    elif not pair.source.n_items:  # one domain alone
+        times = None if pair.target.times is None else pair.target.times[at]
     label = f"{pair.source.label} and {pair.target.label}"
-    return Domain(label, pair.source.n_items + pair.target.n_items, offsets, items, None, None)
+    return Domain(label, pair.source.n_items + pair.target.n_items, offsets, items, times, None)
 
 
 def next_item(pair: DomainPair) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -35,7 +35,7 @@ START, END = 0.05, 0.02
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    hidden: int = 512
+    hidden: int = 256
     """D, width of the code."""
     dropout: float = 0.5
     """Of the code."""
@@ -101,14 +101,14 @@ class Autoencoder(nn.Module):
         words = self.mean_words(source, target)
         return [network(source, target, words) for network in self._each()]
 
-    def target_logits(self, codes: Sequence[Tensor]) -> Tensor:
-        """(M, B, I+1)"""
-        found = [net.target_logits(code, self.target_words) for net, code in zip(self._each(), codes, strict=True)]
-        return without_padding(torch.stack(found))
+    def target_logits(self, codes: Sequence[Tensor], columns: Tensor | None = None) -> Tensor:
+        """(M, B, I+1), or (M, B, C) of the items `columns` (C,), the first of which is 0, padding."""
+        each, words = zip(self._each(), codes, strict=True), self.target_words
+        return without_padding(torch.stack([network.target_logits(code, words, columns) for network, code in each]))
 
-    def source_logits(self, codes: Sequence[Tensor]) -> Tensor:
-        """(M, B, I_source+1)"""
-        found = [network.source_logits(code) for network, code in zip(self._each(), codes, strict=True)]
+    def source_logits(self, codes: Sequence[Tensor], columns: Tensor | None = None) -> Tensor:
+        """(M, B, I_source+1), or (M, B, C) likewise."""
+        found = [network.source_logits(code, columns) for network, code in zip(self._each(), codes, strict=True)]
         return without_padding(torch.stack(found))
 
     def _each(self) -> list["Network"]:
@@ -150,14 +150,19 @@ class Network(nn.Module):
             code = code + self.read(words)
         return F.dropout(code.tanh(), self.config.dropout, self.training)
 
-    def target_logits(self, code: Tensor, words: Tensor) -> Tensor:
-        """(B, I+1) from codes (B, D) and the words of the target items (I+1, C)."""
-        items = self.items if self.write is None else self.items + self.write(words)  # (I+1, D)
-        return F.linear(code, items, self.items_bias)
+    def target_logits(self, code: Tensor, words: Tensor, columns: Tensor | None = None) -> Tensor:
+        """(B, I+1), or of the items `columns` alone, from codes (B, D) and the words of the target items (I+1, C)."""
+        items: Tensor = self.items
+        bias: Tensor = self.items_bias
+        if columns is not None:
+            items, bias, words = items[columns], bias[columns], words[columns]
+        return F.linear(code, items if self.write is None else items + self.write(words), bias)
 
-    def source_logits(self, code: Tensor) -> Tensor:
-        """(B, I_source+1) from codes (B, D)."""
-        return F.linear(code, self.source_items, self.source_bias)
+    def source_logits(self, code: Tensor, columns: Tensor | None = None) -> Tensor:
+        """(B, I_source+1), or of the items `columns` alone, from codes (B, D)."""
+        if columns is None:
+            return F.linear(code, self.source_items, self.source_bias)
+        return F.linear(code, self.source_items[columns], self.source_bias[columns])
 
     def _shown(self, items: Tensor, table: Tensor) -> Tensor:
         """(B, D) sum of the rows of items (B, T), some of them dropped in training."""

@@ -6,10 +6,12 @@ its id has taught plus what is written about it; an item that the training part 
     e_i = id_i + A words_i                                                    item vectors
     h   = transformer over e of the events, with their domain and position    what comes next, by order
     c   = tanh(sum of r over the events / sqrt(n) + mean words R + b)         taste, as a set
-    score_i = cos(h, e_i) / temperature + c (v_i + Q words_i) + bias_i
+    score_i = cos(h, e_i) / temperature + c (v_i + Q words_i) + bias_i + s rise(t, i)
 
 The causal states after each event learn the next one; the state after a person's source events alone learns all that
 they took in the target. That is what a stranger is asked, so strangers are answered by a path that was trained.
+Where times are known, `rise` says how much more an item is taken around t, the time of the person's last event, than in
+all the time (models/trend.py). Its weight s is learned, for known people and for strangers apart.
 
 B people, L events, N = I_source + I items of both, D width of states, E width of the taste, C width of words.
 """
@@ -30,8 +32,11 @@ from crossrec.models.dropout import Dropout
 from crossrec.models.ligr import LiGRBlock
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.sasrec import Block, SASRecConfig, right_pad, weights_of, with_weights
+from crossrec.models.trend import FLOOR, SIDES, Trend
 
 BLOCKS: dict[str, type[Block]] = {"sasrec": Block, "ligr": LiGRBlock}
+RISE = 0.5
+"""Weight of the rise at the start of training."""
 WORDS = 0.02
 """Deviation of the weights that read words into item vectors, at the start of training."""
 
@@ -48,12 +53,20 @@ class UnifiedConfig(SASRecConfig):
     """Share of the taste dropped in training."""
     input_dropout: float = 0.5
     """Share of a person's events that the taste does not see in training."""
+    trend: str = "past"
+    """What is taken around the time of a person's last event: "past" looks at what came before it, "both" also at what
+    came after, as one may who asks about the past; "none" looks at no time."""
+    trend_days: float = 20.0
+    """Over which an event fades to 1/e. Of 3 to 90 days, 20 to 40 were best for the validation people of Food and
+    Kitchen."""
     item_dropout: float = 0.3
     """Share of the items with words whose id is withheld in a training step, so that words alone can stand for them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.block in BLOCKS, f"block ({self.block!r}) must be one of {', '.join(BLOCKS)}")
+        require(self.trend in ("none", *SIDES), f"trend ({self.trend!r}) must be one of none, {', '.join(SIDES)}")
+        require(self.trend_days > 0, f"trend_days ({self.trend_days}) must be positive")
         require(self.taste >= 0, f"taste ({self.taste}) must not be negative")
         for name in ("taste_dropout", "input_dropout", "item_dropout"):
             require(0 <= getattr(self, name) < 1, f"{name} ({getattr(self, name)}) must be in [0, 1)")
@@ -61,14 +74,22 @@ class UnifiedConfig(SASRecConfig):
 
 @dataclass(frozen=True)
 class Table:
-    """What is known of all items at one moment of the training: with dropout, without it when the model is asked."""
+    """What is known of R items at one moment of the training: with dropout, without it when the model is asked."""
 
     vectors: Tensor
-    """(N+1, D) e."""
-    tastes: Tensor
-    """(N+1, E) v + Q words."""
+    """(R, D) e."""
     keys: Tensor
-    """(N+1, D+E+1) what queries are multiplied with."""
+    """(R, D+E+1) what queries are multiplied with; between cosines and bias stands v + Q words."""
+    reads: Tensor
+    """(R, E) r, zeros where nobody took an item."""
+    words: Tensor
+    """(R, C)"""
+    rows: Tensor | None = None
+    """(R,) which items, in order, the first of them 0, padding; None of all N+1."""
+
+    def place(self, items: Tensor) -> Tensor:
+        """Where in the table items of any shape are; they must be there."""
+        return items if self.rows is None else torch.searchsorted(self.rows, items.contiguous())
 
 
 class Unified(nn.Module):
@@ -76,6 +97,10 @@ class Unified(nn.Module):
 
     words: Tensor
     known: Tensor
+    rise: Tensor
+    overall: Tensor
+    one: Tensor
+    felt: Tensor
 
     def __init__(
         self,
@@ -83,6 +108,7 @@ class Unified(nn.Module):
         n_source: int,
         words: NDArray[np.float32],
         counts: NDArray[np.int64] | None = None,
+        trend: Trend | None = None,
     ):
         """Draws the weights from torch's own generator.
 
@@ -91,8 +117,10 @@ class Unified(nn.Module):
             n_source: I_source.
             words: (N+1, C) of each item, zeros where nothing is written; C may be 0.
             counts: (N+1,) training events of each item; None where the weights are filled in afterwards.
+            trend: of all items; None where no times are known.
         """
         super().__init__()
+        self.trend = trend
         self.config, self.n_source, self.n_items = config, n_source, len(words) - 1 - n_source
         n, width, d, e = len(words), words.shape[1], config.dim, config.taste
         counts = np.zeros(n, np.int64) if counts is None else counts
@@ -109,6 +137,13 @@ class Unified(nn.Module):
             self.read, self.write = nn.Parameter(torch.randn(n, e) * START), nn.Parameter(torch.randn(n, e) * END)
             self.read_bias = nn.Parameter(torch.zeros(e))
             self.read_words, self.write_words = (nn.Linear(width, e, bias=False) if width else None for _ in range(2))
+        if trend is not None:
+            _, overall, one = trend.shares()
+            self.register_buffer("rise", torch.from_numpy(trend.rises()).T.contiguous(), persistent=False)  # (N+1, W)
+            self.register_buffer("overall", torch.from_numpy(overall), persistent=False)
+            self.register_buffer("one", torch.from_numpy(one), persistent=False)  # of one domain or of two
+            self.register_buffer("felt", torch.from_numpy(trend.clock.felt), persistent=False)
+            self.rise_weight = nn.Parameter(torch.full((2, 2), RISE))  # by domain; of strangers to it, of known people
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -124,31 +159,37 @@ class Unified(nn.Module):
                 for rows in (slice(1, n_source + 1), slice(n_source + 1, n)):
                     self.bias[rows] = log[rows] - (log[rows].mean() if len(log[rows]) else 0)
 
-    def table(self) -> Table:
-        """All items; in training some of those with words are without their id."""
+    def table(self, rows: Tensor | None = None) -> Table:
+        """All items, or some: (R,) in order, the first of them 0. In training some with words are without their id."""
         config = self.config
-        keep = self.known
+
+        def of(values: Tensor) -> Tensor:
+            return values if rows is None else F.embedding(rows, values)
+
+        known, words = (values if rows is None else values[rows] for values in (self.known, self.words))
+        keep = known
         if self.training and config.item_dropout and self.adapter is not None:
             dropped = torch.rand(len(keep), device=keep.device) < config.item_dropout
-            keep = keep & ~(dropped & self.words.any(1))
+            keep = keep & ~(dropped & words.any(1))
         kept = keep[:, None].to(self.item.dtype)
-        vectors = self.item * kept
+        vectors = of(self.item) * kept
         if self.adapter is not None:
-            vectors = vectors + self.adapter(self.words)
-        tastes = vectors[:, :0]
+            vectors = vectors + self.adapter(words)
+        tastes = reads = vectors[:, :0]
         if config.taste:
-            tastes = self.write * kept
+            tastes, reads = of(self.write) * kept, of(self.read) * known[:, None]
             if self.write_words is not None:
-                tastes = tastes + self.write_words(self.words)
+                tastes = tastes + self.write_words(words)
         unit = F.normalize(vectors, dim=-1, eps=1e-6) if config.temperature else vectors
-        return Table(vectors, tastes, torch.cat([unit, tastes, self.bias[:, None]], dim=1))
+        return Table(vectors, torch.cat([unit, tastes, of(self.bias[:, None])], dim=1), reads, words, rows)
 
     def queries(self, table: Table, items: Tensor) -> Tensor:
         """What is asked of the items after 0, 1, ..., L events.
 
         Args:
             table: of this step.
-            items: (B, L) right-padded events, L <= max_len. Padding comes last, so causality alone hides it.
+            items: (B, L) right-padded events, L <= max_len, all of them in the table. Padding comes last, so causality
+                alone hides it.
 
         Returns:
             (B, L+1, D+E+1), to be multiplied with `Table.keys`; after the end of a row's events it is meaningless.
@@ -158,7 +199,7 @@ class Unified(nn.Module):
             states = F.normalize(states, dim=-1) / self.config.temperature
         parts = [states, torch.ones_like(states[..., :1])]
         if self.config.taste:
-            parts.insert(1, self._tastes(items))
+            parts.insert(1, self._tastes(table, items))
         return torch.cat(parts, dim=-1)
 
     def after(self, table: Table, items: Tensor) -> Tensor:
@@ -166,25 +207,52 @@ class Unified(nn.Module):
         right, length = right_pad(items[:, -self.config.max_len :])
         return self.queries(table, right)[torch.arange(len(items), device=items.device), length]
 
+    def risen(self, when: Tensor, items: Tensor, known: Tensor) -> Tensor:
+        """What the time adds to the scores of some items of one domain.
+
+        Args:
+            when: (P,) buckets of the last event.
+            items: (M,) rows of the table.
+            known: (P,) whether the person has events of that domain.
+
+        Returns:
+            (P, M)
+        """
+        weight = self.rise_weight[int(items[0] > self.n_source)][known.long()]  # (P,)
+        # Whole rows of items first: numbers from all over the table would take ten times as long.
+        rise = self.rise.index_select(0, items).T.contiguous()  # (W, M)
+        return weight[:, None] * rise.index_select(0, when)
+
+    def risen_without(self, when: Tensor, items: Tensor, known: Tensor, own: Tensor) -> Tensor:
+        """(P,) the same of one item each, items (P,), without the event in the buckets `own` (P,).
+
+        What is to be told must not be told by itself: of an item with few events its own is much of the rise.
+        """
+        domain = (items > self.n_source).long()
+        weight = self.rise_weight[domain, known.long()]
+        one = self.felt[when, own] * self.one[domain.clamp(max=len(self.one) - 1), when] / self.overall[items]
+        share = self.rise[items, when].exp() * (1 + FLOOR) - FLOOR - one
+        return weight * torch.log((share.clamp(min=0) + FLOOR) / (1 + FLOOR))
+
     def _states(self, table: Table, items: Tensor) -> Tensor:
         """(B, L+1, D)"""
         which = self.domain((items > self.n_source).long()) * (items > 0)[..., None]
-        x = F.pad(F.embedding(items, table.vectors) + which, (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]
-        x = self.drop(x)
+        x = F.embedding(table.place(items), table.vectors) + which
+        x = self.drop(F.pad(x, (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1])
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
-    def _tastes(self, items: Tensor) -> Tensor:
+    def _tastes(self, table: Table, items: Tensor) -> Tensor:
         """(B, L+1, E)"""
-        there = (items > 0).to(self.read.dtype)
+        there, at = (items > 0).to(self.read.dtype), table.place(items)
         seen = F.dropout(there, self.config.input_dropout, self.training)[..., None]
-        total = (F.embedding(items, self.read * self.known[:, None]) * seen).cumsum(1)
+        total = (F.embedding(at, table.reads) * seen).cumsum(1)
         n = there.cumsum(1).clamp(min=1)[..., None]
         code = total / n.sqrt()
         if self.read_words is not None:
-            told = self.words.any(1)[items].to(code.dtype).cumsum(1).clamp(min=1)[..., None]
-            code = code + self.read_words(F.embedding(items, self.words).cumsum(1) / told)
+            told = table.words.any(1)[at].to(code.dtype).cumsum(1).clamp(min=1)[..., None]
+            code = code + self.read_words(F.embedding(at, table.words).cumsum(1) / told)
         return self.taste_drop((F.pad(code, (0, 0, 1, 0)) + self.read_bias).tanh())
 
 
@@ -218,6 +286,11 @@ class UnifiedRecommender(Recommender):
             queries[rows] = self.model.after(table, items[rows])
         first = 1 if self.swap else self.model.n_source + 1
         scores = queries @ table.keys[first : first + self.n_items].T
+        if self.model.trend is not None:
+            when = torch.from_numpy(self.model.trend.clock.bucket(histories.last)).to(items.device)
+            rows = torch.arange(first, first + self.n_items, device=items.device)
+            known = torch.from_numpy((histories.target > 0).any(1)).to(items.device)
+            scores += self.model.risen(when, rows, known)
         return np.asarray(F.pad(scores, (1, 0), value=-torch.inf).float().cpu().numpy())
 
     def _current(self) -> Table:
@@ -230,11 +303,17 @@ class UnifiedRecommender(Recommender):
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         about = {"config": asdict(self.model.config), "source_items": self.model.n_source, "swap": self.swap}
-        return about, weights_of(self.model)
+        arrays = weights_of(self.model)
+        if self.model.trend is not None:
+            about["trend"], counted = self.model.trend.state()
+            arrays |= counted
+        return about, arrays
 
     @classmethod
     def from_state(cls, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        model = Unified(UnifiedConfig(**about["config"]), about["source_items"], arrays["words"])
+        trend = Trend.from_state(about["trend"], arrays) if "trend" in about else None
+        arrays = {name: values for name, values in arrays.items() if not name.startswith("trend_")}
+        model = Unified(UnifiedConfig(**about["config"]), about["source_items"], arrays["words"], trend=trend)
         return cls(with_weights(model, arrays), about["swap"])
 
 

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from crossrec.data.histories import Histories, Reviews, pad
+from crossrec.data.histories import TODAY, Histories, Reviews, pad
 from crossrec.data.pair import DOMAINS, DomainPair
 from crossrec.models.recommender import Recommender
 from crossrec.recommend.person import Person
@@ -187,6 +187,7 @@ class Reader:
             parts[f"{place}_stars"] = None if np.isnan(stars).all() else stars
             if self.reads_reviews[which]:
                 parts[f"{place}_reviews"] = self._stacked([self._read(pieces, which) for pieces in batch])
+            parts[f"{place}_times"] = pad([[_milliseconds(time) for _, _, time in sequence] for sequence in chosen])
         users = None if user is None else np.full(len(batch), user, np.int64)
         shelves = self.catalog.shelves
         labels = {place: shelves[which].label for which, place in self.place.items() if which in shelves}
@@ -276,6 +277,11 @@ def written(pair: DomainPair, which: str, user: int) -> list[str]:
 def _database() -> duckdb.DuckDBPyConnection:
     """Opened once, for opening takes longer than a user's reviews."""
     return duckdb.connect()
+
+
+def _milliseconds(time: float) -> int:
+    """What histories have for the time of a piece."""
+    return 0 if np.isnan(time) else TODAY if time == np.inf else int(time)
 
 
 def _before(source: list[float], target: list[float], first: bool) -> list[int]:

@@ -19,7 +19,7 @@ from crossrec.evaluation.statistics import Interval, mean_intervals
 from crossrec.runs.coldstart import is_leaky
 from crossrec.runs.folder import Run, list_runs
 
-PLAIN = ("popularity", "linear-map", "user-knn", "item-knn", "content", "biases")
+PLAIN = ("popularity", "popular-lately", "linear-map", "user-knn", "item-knn", "content", "biases")
 """Recipes that count, or are solved in one equation."""
 APART = ("policy-finetune",)
 """Recipes that learn from something else than the others: from a feedback log."""

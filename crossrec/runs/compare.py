@@ -22,11 +22,14 @@ from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
 
 BASELINE, TRANSFER = "target-sasrec", "transfer-sasrec"
-SIMPLE = ("popularity", "linear-map", "item-knn")
+SIMPLE = ("popularity", "popular-lately", "linear-map", "item-knn")
 """Plain recommenders that stand in every comparison of known people; trained where they are missing."""
 ORACLE = "oracle"
 """Stands for a run's name where the oracle is a side."""
-COLD_START = ("popularity", "linear-map", "user-knn", "content", "biases", "emcdr", "ptupcdr", "collective-factors")
+COLD_START = (
+    *("popularity", "popular-lately", "linear-map", "user-knn", "content", "biases"),
+    *("emcdr", "ptupcdr", "collective-factors"),
+)
 """What is trained for people whom the target domain does not know, where it is missing."""
 
 

@@ -29,6 +29,8 @@ SETTINGS = {"lr": 3e-3, "batch_size": 64, "dropout": 0.2, "temperature": 0.2, "e
 """Of all sequence models on a demo world: it is small, so steps are short and many. Chosen on validation users."""
 UNIFIED = SETTINGS | {"dropout": 0.35, "taste": 128, "epochs": 24}
 """Of the unified encoder there, likewise; more epochs bring no more."""
+KNOWN = UNIFIED | {"taste_dropout": 0.5, "item_dropout": 0.3, "average": 1.0, "ridge": 100.0}
+"""Of the ensemble for known people there."""
 COLD = "cold-user-50"
 """Split of the review model and of what it is compared with: half of the people in both domains are strangers to the
 target and are tested, which leaves intervals that can tell something."""
@@ -36,6 +38,7 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     # First, so that the vectors of the reviews are there for the catalogues of all others.
     ("racrec", COLD, {}),
     ("popularity", COLD, {}),
+    ("popular-lately", COLD, {}),
     ("user-knn", COLD, {}),
     ("content", COLD, {}),
     ("biases", COLD, {}),
@@ -43,12 +46,13 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     ("ensemble", COLD, {"hidden": 256, "batch_size": 64, "ridge": 100.0}),
     ("unified", COLD, UNIFIED),
     ("popularity", "next-item", {}),
+    ("popular-lately", "next-item", {}),
     ("linear-map", "next-item", {"ridge": 100.0}),
     ("item-knn", "next-item", {}),
     ("source-sasrec", "next-item", SETTINGS),
     ("target-sasrec", "next-item", SETTINGS),
     ("transfer-sasrec", "next-item", SETTINGS),
-    ("known-ensemble", "next-item", UNIFIED | {"ridge": 100.0}),
+    ("known-ensemble", "next-item", KNOWN),
 ]
 """Recipe, split and settings of each run of a demo world."""
 TRUTH = "truth.safetensors"

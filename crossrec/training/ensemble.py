@@ -83,6 +83,9 @@ def plain_members(job: Job) -> dict[str, Recommender]:
     """By the names of their recipes; what the data does not allow is left out."""
     config: EnsembleConfig = job.config
     asked: list[tuple[str, Any, Any]] = [("popularity", simple.popularity, simple.PopularityConfig())]
+    times = job.pair.target.times
+    if times is not None and len(times) and times.min() < times.max():
+        asked.append(("popular-lately", simple.popular_lately, simple.PopularLatelyConfig()))
     if (job.split.source_train_end[job.split.target_train_end > 0] > 0).any():
         mapped = simple.LinearMapConfig(ridge=config.ridge, max_users=config.max_users)
         voted = coldstart.UserKNNConfig(neighbours=config.neighbours, max_users=config.max_users)

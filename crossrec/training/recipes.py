@@ -14,8 +14,10 @@ from crossrec.training.simple import (
     ItemKNNConfig,
     LinearMapConfig,
     PopularityConfig,
+    PopularLatelyConfig,
     item_knn,
     linear_map,
+    popular_lately,
     popularity,
 )
 from crossrec.training.unified import UnifiedRecipeConfig, unified
@@ -24,6 +26,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe("popularity", "Popularity", PopularityConfig, popularity),
+        Recipe("popular-lately", "Popular at the time", PopularLatelyConfig, popular_lately),
         Recipe("linear-map", "Linear map", LinearMapConfig, linear_map),
         Recipe("user-knn", "Nearest neighbours", coldstart.UserKNNConfig, coldstart.user_knn),
         Recipe("item-knn", "Nearest items in order", ItemKNNConfig, item_knn),

@@ -7,12 +7,14 @@ from scipy.sparse import csr_array
 
 from crossrec.config import require
 from crossrec.data.histories import Ints
+from crossrec.data.pair import first_mask
 from crossrec.data.split import merged_domain
 from crossrec.errors import CrossrecError
 from crossrec.models.item_knn import ItemKNN
 from crossrec.models.linear import LinearMap, sets
 from crossrec.models.recommender import Recommender
 from crossrec.models.simple import Popularity
+from crossrec.models.trend import MOMENTS, SIDES, Lately, Trend
 from crossrec.training.job import MONITOR, Job
 
 
@@ -56,6 +58,45 @@ class ItemKNNConfig:
         require(self.memory in ("auto", *MEMORY), f"memory ({self.memory!r}) must be one of auto, {', '.join(MEMORY)}")
         for name in ("damping", "prior"):
             require(getattr(self, name) >= 0, f"{name} ({getattr(self, name)}) must not be negative")
+
+
+REACHES = (7.0, 30.0, 90.0)
+"""Days among which `PopularLatelyConfig` chooses."""
+
+
+@dataclass(frozen=True)
+class PopularLatelyConfig:
+    sides: str = "past"
+    """"past" counts what was taken before a person was last seen, as a live system can; "both" also what came after."""
+    days: float = 0.0
+    """Over which an event fades to 1/e; 0 keeps whichever of 7, 30 and 90 ranks the validation people best."""
+    moments: str = "auto"
+    """"last" asks about the time of a person's last event, "all" about the times of all of them; "auto" keeps whichever
+    ranks the validation people better."""
+
+    def __post_init__(self) -> None:
+        require(self.sides in SIDES, f"sides ({self.sides!r}) must be one of {', '.join(SIDES)}")
+        require(self.days >= 0, f"days ({self.days}) must not be negative")
+        known = ("auto", *MOMENTS)
+        require(self.moments in known, f"moments ({self.moments!r}) must be one of {', '.join(known)}")
+
+
+def popular_lately(job: Job) -> tuple[Recommender, None]:
+    """Raises CrossrecError where the target events have no times, or all of them the same."""
+    config: PopularLatelyConfig = job.config
+    target = job.pair.target
+    events = first_mask(target.offsets, job.split.target_train_end)
+    if target.times is None:
+        raise CrossrecError(f"{target.label} has no times, so nothing can be said of what was popular when.")
+    times, items, tried = target.times[events], target.items[events], list[Lately]()
+    for days in (config.days,) if config.days else REACHES:
+        trend = Trend.fit(times, items, target.n_items + 1, (0,), days, config.sides)
+        if trend is None:
+            raise CrossrecError(f"All {target.label} events are of one time, so nothing was popular earlier or later.")
+        tried += [Lately(trend, one) for one in (MOMENTS if config.moments == "auto" else (config.moments,))]
+    if len(tried) == 1:
+        return tried[0], None
+    return max(tried, key=lambda one: job.validate(one)[MONITOR]), None
 
 
 def popularity(job: Job) -> tuple[Recommender, None]:

@@ -15,10 +15,12 @@ from torch.nn import functional as F
 from crossrec import processes
 from crossrec.config import require
 from crossrec.data.histories import Ints
+from crossrec.data.pair import Domain
 from crossrec.data.split import merged_domain
 from crossrec.errors import CrossrecError
 from crossrec.models import losses
 from crossrec.models.recommender import Recommender
+from crossrec.models.trend import Trend
 from crossrec.models.unified import Table, Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.training.autoencoder import multinomial_nll
 from crossrec.training.batches import Batch, SequenceBatches
@@ -87,13 +89,18 @@ def unified(job: Job) -> tuple[Recommender, Fitted]:
         raise CrossrecError(f"No {pair.target.label} event is left to train on.")
     counts = np.concatenate([split.source_counts(pair), split.target_counts(pair)[1:]])
     source, target = item_words(job)
+    events = merged_domain(pair, split)
+    trend = None
+    if config.trend != "none" and events.times is not None:
+        parts = (0, pair.source.n_items + 1) if pair.source.n_items else (0,)
+        trend = Trend.fit(events.times, events.items, len(counts), parts, config.trend_days, config.trend)
     with seeded(job.seed):
-        model = Unified(config.model, pair.source.n_items, np.concatenate([source, target[1:]]), counts)
+        model = Unified(config.model, pair.source.n_items, np.concatenate([source, target[1:]]), counts, trend)
         recommender = UnifiedRecommender(model)
         loss = UnifiedLoss(config, counts, pair.source.n_items, process_seed(job.seed))
         fitted = fit(
             model,
-            UnifiedBatches(job),
+            UnifiedBatches(job, events, trend),
             loss,
             lambda: job.validate(recommender),
             MONITOR,
@@ -113,14 +120,24 @@ class Step(NamedTuple):
     """(B, S) source items of people who are in both domains, left-padded: what strangers to the target show."""
     target: Tensor
     """(B, T) target items of the same people."""
+    when: Tensor | None = None
+    """(B, L+1) bucket of the event that each state of the windows is to tell; None where no times are known."""
+    source_when: Tensor | None = None
+    """(B, S) buckets of the source items."""
+    target_when: Tensor | None = None
+    """(B, T) buckets of the target items."""
 
 
 class UnifiedBatches:
     """All windows once an epoch, and beside them everybody who is in both domains once."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, domain: Domain, trend: Trend | None):
+        """job; domain: its training events in one order; trend: of all items."""
         config: UnifiedRecipeConfig = job.config
-        domain = merged_domain(job.pair, job.split)
+        self.clock = None if trend is None else trend.clock
+        self.buckets: Tensor | None = None
+        if self.clock is not None and domain.times is not None:
+            self.buckets = torch.from_numpy(self.clock.bucket(domain.times))
         self.pair, self.split, self.seed = replace(job.pair, vectors=None), job.split, job.seed
         self.windows = SequenceBatches(domain, domain.counts, config.max_len, config.batch_size, job.seed)
         self.users = np.flatnonzero((job.split.source_train_end > 0) & (job.split.target_train_end > 0))
@@ -133,11 +150,17 @@ class UnifiedBatches:
         order = np.random.default_rng([self.seed, epoch, 1]).permutation(self.users)
         people = np.array_split(order, len(self))
         for step, windows in enumerate(self.windows.epoch(epoch, start), start):
-            yield Step(windows, *self._sides(processes.part(people[step])))
+            when = None if self.buckets is None else self.buckets[windows.events]
+            yield self._step(windows, when, processes.part(people[step]))
 
-    def _sides(self, users: Ints) -> tuple[Tensor, Tensor]:
+    def _step(self, windows: Batch, when: Tensor | None, users: Ints) -> Step:
         known = self.pair.histories(users, self.split.source_train_end[users], self.split.target_train_end[users])
-        return torch.from_numpy(known.source), torch.from_numpy(known.target)
+        step = Step(windows, torch.from_numpy(known.source), torch.from_numpy(known.target), when)
+        if self.clock is None or known.source_times is None or known.target_times is None:
+            return step
+        times = (known.source_times, known.target_times)
+        source_when, target_when = (torch.from_numpy(self.clock.bucket(one)) for one in times)
+        return step._replace(source_when=source_when, target_when=target_when)
 
 
 class UnifiedLoss:
@@ -154,49 +177,79 @@ class UnifiedLoss:
     def __call__(self, net: nn.Module, step: Step) -> dict[str, Tensor]:
         """{"loss", "next", "cold"}; a part that weighs nothing, or that nobody of the step has, is missing."""
         assert isinstance(net, Unified)
-        table, device = net.table(), net.item.device
-        parts, config = dict[str, Tensor](), self.config
+        parts, config, device = dict[str, Tensor](), self.config, net.item.device
+        windows, drawn = step.windows.to(device), [some.to(device) for some in self.draw()]
+        cold = bool(config.cold_loss) and len(step.source) > 0
+        # Strangers' items are told from whole domains; else only what is looked at in this step is made.
+        looked_at = [windows.items.flatten(), windows.targets.flatten(), *drawn]
+        table = net.table(None if cold else torch.cat([windows.items.new_zeros(1), *looked_at]).unique())
         if config.next_loss:
-            windows = step.windows.to(device)
-            asked = windows.targets > 0
-            if asked.any():
-                parts["next"] = self.next(table, net.queries(table, windows.items)[asked], windows.targets[asked])
-        if config.cold_loss and len(step.source):
+            asked = torch.nonzero(windows.targets.flatten())[:, 0]  # (P,)
+            if len(asked):
+                queries = net.queries(table, windows.items).flatten(0, 1).index_select(0, asked)
+                wanted, moment = windows.targets.flatten()[asked], _in_windows(net, windows, step.when, asked)
+                parts["next"] = self.next(table, queries, wanted, drawn, moment)
+        if cold:
             source, target = step.source.to(device), step.target.to(device)
             shift = (target > 0) * net.n_source
-            ways = (("target", source, target), ("source", target + shift, source))
-            told = [self.all_of(table, which, net.after(table, shown), wanted) for which, shown, wanted in ways]
+            ways = (
+                ("target", source, target, _of_strangers(net, step.source_when, step.target_when, source)),
+                ("source", target + shift, source, _of_strangers(net, step.target_when, step.source_when, target)),
+            )
+            told = [self.all_of(table, which, net.after(table, shown), wanted, at) for which, shown, wanted, at in ways]
             parts["cold"] = torch.stack(told).mean()
         weights = {"next": config.next_loss, "cold": config.cold_loss}
         # A step without any part, such as one of windows of single events, still has a gradient: of nothing.
         total = torch.stack([weights[name] * part for name, part in parts.items()] or [table.keys.sum() * 0]).sum()
         return {"loss": total, **parts}
 
-    def next(self, table: Table, queries: Tensor, items: Tensor) -> Tensor:
-        """-log softmax of each next item among the items of its domain, or among some that are drawn.
+    def draw(self) -> list[Tensor]:
+        """Of each domain some items that the next one is told from, or all of a small domain; rows of the table."""
+        drawn = []
+        for first, last in self.rows.values():
+            small = last - first <= SMALL_CATALOGUE
+            number = (self.config.negatives,)
+            drawn.append(
+                torch.arange(first, last) if small else torch.randint(first, last, number, generator=self.generator)
+            )
+        return drawn
+
+    def next(
+        self, table: Table, queries: Tensor, items: Tensor, drawn: list[Tensor], moment: "Moment | None" = None
+    ) -> Tensor:
+        """-log softmax of each next item among itself and the items of its domain that are drawn.
 
         Args:
-            table: of the items.
+            table: of all items that are named here.
             queries: (P, Q).
-            items: (P,) rows of the table.
+            items: (P,) items, numbered as in the whole table.
+            drawn: of each domain (M,) items.
+            moment: when each is asked; None where no times are known.
         """
         total = queries.new_zeros(())
-        for first, last in self.rows.values():
-            inside = (items >= first) & (items < last)
-            if not inside.any():
+        for (first, last), others in zip(self.rows.values(), drawn, strict=True):
+            inside = torch.nonzero((items >= first) & (items < last))[:, 0]
+            if not len(inside):
                 continue
-            asked, wanted, keys = queries[inside], items[inside], table.keys[first - 1 : last]
-            if last - first <= SMALL_CATALOGUE:
-                found = losses.cross_entropy(asked, keys, wanted - first + 1)
+            asked, wanted = queries.index_select(0, inside), items[inside]
+            if len(others) == last - first and moment is None:
+                begin = int(table.place(others[:1])) - 1  # the row before is of no item of this domain
+                found = losses.cross_entropy(asked, table.keys[begin : begin + 1 + len(others)], wanted - first + 1)
             else:
-                drawn = torch.randint(first, last, (self.config.negatives,), generator=self.generator)
-                drawn = drawn.to(items.device)
-                negative = (asked @ table.keys[drawn].T).masked_fill(drawn == wanted[:, None], -torch.inf)
-                found = losses.sampled_softmax((asked * table.keys[wanted]).sum(-1), negative)
-            total = total + found * inside.sum()
+                keys = F.embedding(table.place(torch.cat([others, wanted])), table.keys)
+                negative, positive = asked @ keys[: len(others)].T, (asked * keys[len(others) :]).sum(-1)
+                if moment is not None:
+                    now = moment.of(inside)
+                    negative = negative + now.risen(others)
+                    positive = positive + now.without_own(wanted)
+                negative = negative.masked_fill(others == wanted[:, None], -torch.inf)
+                found = losses.sampled_softmax(positive, negative)
+            total = total + found * len(inside)
         return total / len(items)
 
-    def all_of(self, table: Table, which: str, queries: Tensor, items: Tensor) -> Tensor:
+    def all_of(
+        self, table: Table, which: str, queries: Tensor, items: Tensor, moment: "Moment | None" = None
+    ) -> Tensor:
         """-log softmax of all items of B people in one domain, the mean over items.
 
         Args:
@@ -204,12 +257,19 @@ class UnifiedLoss:
             which: "source" or "target".
             queries: (B, Q).
             items: (B, T) items of the domain, 1..I, 0 = padding.
+            moment: when each of the B people is asked, and `own` (B, T); None where no times are known.
         """
         first, last = self.rows[which]
         keys = table.keys[first - 1 : last]  # row 0 is of no item of this domain
         if last - first <= WHOLE:
-            logits = F.linear(queries, keys[1:])
-            return multinomial_nll(F.pad(logits, (1, 0), value=-torch.inf)[None], items)
+            logits = F.pad(F.linear(queries, keys[1:]), (1, 0), value=-torch.inf)
+            if moment is not None:
+                rows, at = torch.nonzero(items, as_tuple=True)
+                own = items[rows, at]
+                risen = F.pad(moment.risen(torch.arange(first, last, device=items.device)), (1, 0))
+                told = moment.of(rows, at).without_own(own + first - 1)
+                logits = logits + risen.index_put((rows, own), told)
+            return multinomial_nll(logits[None], items)
         weights = self.drawn_by[first:last]
         number = 8 * self.config.negatives
         drawn = 1 + torch.multinomial(weights, number, replacement=True, generator=self.generator)
@@ -218,7 +278,59 @@ class UnifiedLoss:
         rows, at = torch.nonzero(items, as_tuple=True)
         own = items[rows, at]
         positive = (queries[rows] * keys[own]).sum(-1)
+        others = queries @ keys[drawn].T
+        if moment is not None:
+            positive = positive + moment.of(rows, at).without_own(own + first - 1)
+            others = others + moment.risen(drawn + first - 1)
         # Whatever the person took is no item that theirs are to be told from.
         mine = (items[:, :, None] == drawn).any(1)  # (B, M)
-        negative = (queries @ keys[drawn].T).masked_fill(mine, -torch.inf)
+        negative = others.masked_fill(mine, -torch.inf)
         return losses.sampled_softmax(positive, negative[rows], log_q)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When P people are asked, and when what they are asked for was taken."""
+
+    net: Unified
+    when: Tensor
+    """(P,) bucket of the last event that is shown."""
+    own: Tensor
+    """(P,) or (P, T) bucket of what is to be told."""
+    known: Tensor
+    """(P,) whether they have events of the domain that is asked for."""
+
+    def of(self, rows: Tensor, at: Tensor | None = None) -> "Moment":
+        """Those of some rows, or of some places (rows, at) of (P, T)."""
+        own = self.own[rows] if at is None else self.own[rows, at]
+        return Moment(self.net, self.when[rows], own, self.known[rows])
+
+    def risen(self, items: Tensor) -> Tensor:
+        """(P, M) what the time adds to the scores of items (M,) of one domain."""
+        return self.net.risen(self.when, items, self.known)
+
+    def without_own(self, items: Tensor) -> Tensor:
+        """(P,) the same of the items that are to be told, without the events that are."""
+        return self.net.risen_without(self.when, items, self.known, self.own)
+
+
+def _in_windows(net: Unified, windows: Batch, when: Tensor | None, asked: Tensor) -> Moment | None:
+    """Of the states (P,) of (B, L+1) that are asked; the first, which has seen nothing, when its own event comes."""
+    if when is None or net.trend is None:
+        return None
+    when = when.to(asked.device)
+    now = torch.cat([when[:, :1], when[:, :-1]], dim=1)
+    sides = (windows.items > 0) & (windows.items <= net.n_source), windows.items > net.n_source
+    seen = torch.stack([F.pad(side.cumsum(1) > 0, (1, 0)) for side in sides], dim=-1)  # (B, L+1, 2)
+    target = (windows.targets > net.n_source).long()
+    known = seen.gather(2, target[..., None])[..., 0]
+    return Moment(net, *(values.flatten()[asked] for values in (now, when, known)))
+
+
+def _of_strangers(net: Unified, shown: Tensor | None, hidden: Tensor | None, items: Tensor) -> Moment | None:
+    """Of B people who show buckets (B, S), items (B, S) of one domain, and are asked for what is in buckets (B, T)."""
+    if shown is None or hidden is None or net.trend is None:
+        return None
+    shown, device = shown.to(items.device), items.device
+    when = shown.masked_fill(items == 0, 0).amax(1)
+    return Moment(net, when, hidden.to(device), torch.zeros(len(items), dtype=torch.bool, device=device))

@@ -32,10 +32,12 @@ from crossrec.models.recommender import Recommender, top_k
 from crossrec.models.sasrec import SASRec, SASRecConfig, SASRecRecommender
 from crossrec.models.simple import Oracle, Popularity
 from crossrec.models.transfer import TransferRecommender, TransferSASRec
+from crossrec.models.trend import Lately, Trend
 from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.text.whiten import Whitening
 
 I_SOURCE, I_TARGET, USERS, WIDTH = 9, 14, 6, 8
+YEAR = 365 * 86_400_000
 COUNTS = np.random.default_rng(0).integers(0, 30, I_TARGET + 1)
 
 
@@ -70,6 +72,18 @@ def _item_knn() -> Recommender:
     items = rng.integers(1, I_SOURCE + I_TARGET + 1, 120).astype(np.int32)
     events = Domain("both", I_SOURCE + I_TARGET, np.arange(0, 121, 6), items, None, None)
     return ItemKNN.fit(events, I_SOURCE, window=3, prior=0.01)
+
+
+def _trend(rows: int, parts: tuple[int, ...], sides: str = "past") -> Trend:
+    rng = np.random.default_rng(15)
+    items = rng.integers(1, rows, 200)
+    trend = Trend.fit(YEAR + rng.integers(0, YEAR, 200), items, rows, parts, 40, sides)
+    assert trend is not None
+    return trend
+
+
+def _lately(memory: str) -> Recommender:
+    return Lately(_trend(I_TARGET + 1, (0,)), memory)
 
 
 def _content() -> Recommender:
@@ -155,14 +169,15 @@ def _autoencoder(width: int = WIDTH, networks: int = 1, shown: float = 0.5) -> R
     return AutoencoderRecommender(model)
 
 
-def _unified(width: int = WIDTH, swap: bool = False, **settings: Any) -> Recommender:
+def _unified(width: int = WIDTH, swap: bool = False, times: str = "none", **settings: Any) -> Recommender:
     rng = np.random.default_rng(13)
     words = rng.normal(size=(I_SOURCE + I_TARGET + 1, width)).astype(np.float32)
     words[[0, 2, 12]] = 0
     counts = np.concatenate([rng.integers(0, 9, I_SOURCE + 1), COUNTS[1:]])
     torch.manual_seed(13)
     n_source = I_TARGET if swap else I_SOURCE
-    model = Unified(UnifiedConfig(**{"dim": 8, "max_len": 6, "taste": 5} | settings), n_source, words, counts)
+    trend = None if times == "none" else _trend(len(words), (0, n_source + 1), times)
+    model = Unified(UnifiedConfig(**{"dim": 8, "max_len": 6, "taste": 5} | settings), n_source, words, counts, trend)
     _stir(model)
     return UnifiedRecommender(model, swap)
 
@@ -178,6 +193,8 @@ def _rating_ensemble() -> Recommender:
 
 MAKERS: dict[str, Callable[[], Recommender]] = {
     "popularity": _popularity,
+    "popular-lately": lambda: _lately("last"),
+    "popular-lately, all the times": lambda: _lately("all"),
     "linear-map": _linear,
     "user-knn": _knn,
     "item-knn": _item_knn,
@@ -194,6 +211,8 @@ MAKERS: dict[str, Callable[[], Recommender]] = {
     "autoencoder, three, no words": lambda: _autoencoder(0, 3),
     "unified": _unified,
     "unified, gated, no words, plain products": lambda: _unified(0, block="ligr", temperature=0.0, popularity=False),
+    "unified, with times": lambda: _unified(times="both"),
+    "unified, with times, the other way": lambda: _unified(swap=True, times="past"),
     "unified, no taste": lambda: _unified(taste=0, norm="post"),
     "unified, the other way": lambda: _unified(swap=True),
     "collective-factors": _collective,
@@ -212,6 +231,11 @@ TARGET = [[], [], [5], [14, 1], [1, 2, 3, 4, 5, 6, 7], list(range(1, I_TARGET))]
 _RNG = np.random.default_rng(10)
 STARS = {row: [None, 1.0, 2.0, 3.0, 4.0, 5.0][row % 6] for row in range(40)}
 """Stars of an event by its item and row, some absent."""
+TIMES = {
+    which: (YEAR + _RNG.integers(0, YEAR, size + 1)).tolist()
+    for which, size in (("source", I_SOURCE), ("target", I_TARGET))
+}
+"""When an item was taken, by whomever."""
 WORDS = [[_RNG.normal(size=(len(row), WIDTH)).astype("f4") for row in rows] for rows in (SOURCE, TARGET)]
 
 
@@ -227,6 +251,7 @@ def those(rows: Sequence[int], wider: tuple[int, int] = (0, 0)) -> Histories:
             given[at, given.shape[1] - len(row) :] = row
         left = ((0, 0), (more, 0))
         parts[which] = np.pad(items, left)
+        parts[f"{which}_times"] = np.pad(pad([[TIMES[which][i] for i in lists[b]] for b in rows]), left)
         parts[f"{which}_stars"] = np.pad(given, left, constant_values=np.nan)
         parts[f"{which}_reviews"] = Reviews(
             np.pad(reviews.vectors, (*left, (0, 0))),
@@ -283,7 +308,7 @@ def test_it_looks_at_what_it_says_and_at_nothing_else(recommender: Recommender) 
     nothing = Histories.of([[]] * USERS, [[]] * USERS)
     for what in ("source", "target", "source reviews", "target reviews"):
         name = what.replace(" ", "_")
-        stars = {} if "reviews" in what else {f"{name}_stars": None}
+        stars = {} if "reviews" in what else {f"{name}_stars": None, f"{name}_times": None}
         missing = dataclasses.replace(PEOPLE, **{name: getattr(nothing, name)}, **stars)
         same = np.allclose(recommender.score(missing), scores, atol=1e-6)
         assert same == (what not in recommender.uses), what

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossrec.data.histories import Histories, Reviews
+from crossrec.data.histories import TODAY, Histories, Reviews
 from crossrec.data.pair import DomainPair
 from crossrec.errors import CrossrecError
 from crossrec.recommend.evidence import NEAREST, written
@@ -207,6 +207,8 @@ def test_the_order_of_both_domains_is_that_of_the_dataset_and_what_is_told_comes
         read = recommender.reader.histories([events])
         assert read.source_before is not None
         np.testing.assert_array_equal(read.source_before, known.source_before)
+        np.testing.assert_array_equal(read.last, known.last)
+        assert recommender.reader.histories([pieces]).last.tolist() == [TODAY]  # what is told is told now
         np.testing.assert_array_equal(read.merged(1000), known.merged(1000))
         # One source event less moves up what came after it, and nothing else.
         less = recommender.reader.histories([[piece for piece in events if piece is not events[0]]]).merged(1000)

@@ -20,6 +20,7 @@ from crossrec.evaluation.protocol import quick
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender
 from crossrec.models.simple import Popularity
 from crossrec.runs.demo import make_world
+from crossrec.training import autoencoder as recipe
 from crossrec.training.autoencoder import (
     AutoencoderLoss,
     AutoencoderRecipeConfig,
@@ -108,12 +109,60 @@ def test_the_likelihood_is_that_of_every_item_alone() -> None:
     torch.testing.assert_close(multinomial_nll(logits, items), expected)
 
 
+def loss(source: int, target: int, **settings: Any) -> AutoencoderLoss:
+    """Of so many rows in each domain, every item taken once."""
+    return AutoencoderLoss(AutoencoderRecipeConfig(**settings), np.ones(source, int), np.ones(target, int), 0)
+
+
+def test_a_sample_of_a_large_catalogue_tells_the_same_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "SMALL_CATALOGUE", 0)
+    torch.manual_seed(0)
+    size, people = 400, 40
+    rng = np.random.default_rng(0)
+    weights = 1 / np.arange(1, size + 1)
+    has = [1 + rng.choice(size, 6, replace=False, p=weights / weights.sum()) for _ in range(2000)]
+    counts = np.bincount(np.concatenate(has), minlength=size + 1)
+    words = [np.zeros((n, 0), np.float32) for n in (2, size + 1)]
+    model = Autoencoder(AutoencoderConfig(hidden=8, popularity=1.0), words, counts).eval()
+    with torch.no_grad():
+        for network in model.networks:
+            network.items.mul_(40)  # type: ignore[union-attr, operator]
+    sampled = AutoencoderLoss(AutoencoderRecipeConfig(negatives=60), np.zeros(2, int), counts, 0)
+    gaps, looked_at = [], []
+    for step in range(40):
+        items = torch.from_numpy(np.stack(has[step * people : (step + 1) * people]))
+        nothing = torch.zeros(people, 0, dtype=torch.long)
+        codes = model.codes(nothing, items[:, :3])
+
+        def logits(codes: list[torch.Tensor], columns: torch.Tensor | None = None) -> torch.Tensor:
+            looked_at.append(None if columns is None else len(columns))
+            return model.target_logits(codes, columns)
+
+        gap = sampled._told("target", logits, codes, items) - multinomial_nll(logits(codes), items)
+        gaps.append(float(gap.detach()))
+    assert max(n for n in looked_at if n) < size / 2
+    assert np.std(gaps) > 1e-3  # it is a sample
+    assert abs(np.mean(gaps)) < 3 * np.std(gaps) / np.sqrt(len(gaps)) + 0.02
+
+
+def test_with_everything_drawn_the_sample_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    words = [np.zeros((n, 0), np.float32) for n in (7, 9)]
+    model = Autoencoder(AutoencoderConfig(hidden=4), words, np.arange(9)).eval()
+    people = People(torch.tensor([[1, 3], [0, 0]]), torch.tensor([[0, 0], [5, 2]]), torch.tensor([[0, 8], [5, 2]]))
+    whole = loss(7, 9)(model, people)
+    monkeypatch.setattr(recipe, "SMALL_CATALOGUE", 0)
+    drawn = loss(7, 9, negatives=2000)(model, people)
+    for name, value in whole.items():
+        torch.testing.assert_close(drawn[name], value)
+
+
 def test_the_source_counts_by_its_weight() -> None:
     torch.manual_seed(0)
     words = [np.zeros((n, 0), np.float32) for n in (7, 9)]
     model = Autoencoder(AutoencoderConfig(hidden=4), words, np.arange(9)).eval()
     people = People(torch.tensor([[1, 3], [0, 0]]), torch.tensor([[0, 0], [5, 2]]), torch.tensor([[0, 8], [5, 2]]))
-    alone, both = (AutoencoderLoss(weight)(model, people) for weight in (0.0, 0.25))
+    alone, both = (loss(7, 9, source_loss=weight)(model, people) for weight in (0.0, 0.25))
     torch.testing.assert_close(both["loss"], alone["loss"] + 0.25 * both["source"])
     assert set(alone) == {"loss", "target", "alone"}
     # Whoever has no source is a mean of their own.
@@ -122,7 +171,7 @@ def test_the_source_counts_by_its_weight() -> None:
         expected = multinomial_nll(model.target_logits([code[[row]] for code in codes]), people.answers[[row]])
         torch.testing.assert_close(both[name], expected)
     cold = People(torch.zeros(2, 0, dtype=torch.long), people.target, people.answers)
-    parts = AutoencoderLoss(0.25)(model, cold)
+    parts = loss(7, 9, source_loss=0.25)(model, cold)
     assert set(parts) == {"loss", "alone"}
     parts["loss"].backward()
     assert all(w.grad is None or w.grad.isfinite().all() for w in model.parameters())

@@ -17,11 +17,19 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.split import Split, _split, cold_user, merged_domain, split_unstored
 from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
+from crossrec.models.trend import Trend
 from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.training import unified as recipe
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
-from crossrec.training.unified import UnifiedBatches, UnifiedLoss, UnifiedRecipeConfig, unified
+from crossrec.training.unified import (
+    Moment,
+    UnifiedBatches,
+    UnifiedLoss,
+    UnifiedRecipeConfig,
+    _in_windows,
+    unified,
+)
 
 MakePair = Callable[..., DomainPair]
 SMALL = {"dim": 16, "taste": 16, "max_len": 6, "batch_size": 32, "negatives": 8}
@@ -35,6 +43,19 @@ def job(pair: DomainPair, split: Split | None = None, seed: int = 0, **settings:
     split = split or held_out(pair)
     config = from_dict(UnifiedRecipeConfig, SMALL | settings)
     return Job(pair, split, config, seed, lambda r: quick(r, pair, split))
+
+
+def timed(pair: DomainPair) -> DomainPair:
+    """The same with instants a week apart."""
+    parts = []
+    for domain in (pair.source, pair.target):
+        assert domain.times is not None
+        parts.append(dataclasses.replace(domain, times=(domain.times + 1) * 7 * 86_400_000))
+    return dataclasses.replace(pair, source=parts[0], target=parts[1])
+
+
+DOMAINS = (slice(1, 16), slice(16, 31))
+"""Rows of the table of 15 items in each domain."""
 
 
 def net(words: int = 3, **settings: Any) -> Unified:
@@ -58,10 +79,101 @@ def test_the_training_events_in_one_order(random_pair: MakePair, seed: int, time
         assert domain.sequence(user).tolist() == [item for item in expected[user].tolist() if item]
 
 
+def test_events_in_one_order_have_their_times(random_pair: MakePair) -> None:
+    pair = random_pair(4, users=40)
+    split = split_unstored(pair)
+    domain = merged_domain(pair, split)
+    assert domain.times is not None and pair.source.times is not None and pair.target.times is not None
+    for user in range(pair.n_users):
+        rows = [
+            (pair.source.times, pair.source.items, pair.source.offsets[user], split.source_train_end[user], 0),
+            (pair.target.times, pair.target.items, pair.target.offsets[user], split.target_train_end[user], 15),
+        ]
+        wanted = sorted(
+            (int(times[at]), int(items[at]) + shift)
+            for times, items, first, n, shift in rows
+            for at in first + range(n)
+        )
+        part = slice(domain.offsets[user], domain.offsets[user + 1])
+        assert sorted(zip(domain.times[part].tolist(), domain.items[part].tolist(), strict=True)) == wanted
+        assert (np.diff(domain.times[part]) >= 0).all()
+
+
+def test_the_time_is_that_of_the_event_before_and_its_own_event_is_taken_out(random_pair: MakePair) -> None:
+    pair = timed(random_pair(5, users=60))
+    work = job(pair, cold_loss=0.0, trend="both", trend_days=10.0, batch_size=16)
+    domain = merged_domain(pair, work.split)
+    assert domain.times is not None
+    trend = Trend.fit(domain.times, domain.items, 31, (0, 16), 10.0, "both")
+    assert trend is not None
+    model = Unified(work.config.model, 15, np.zeros((31, 0), np.float32), np.ones(31, np.int64), trend)
+    step = next(iter(UnifiedBatches(work, domain, trend).epoch(1)))
+    assert step.when is not None
+    asked = torch.nonzero(step.windows.targets.flatten())[:, 0]
+    moment = _in_windows(model, step.windows, step.when, asked)
+    assert moment is not None
+    at, width = 0, step.windows.targets.shape[1]
+    for b in range(len(step.windows.users)):
+        told = [item for item in step.windows.items[b].tolist() if item]
+        for k in range(width):
+            target = int(step.windows.targets[b, k])
+            if not target:
+                continue
+            seen = told[:k]
+            events = step.windows.events[b]
+            before = domain.times[events[k - 1]] if k else domain.times[events[0]]
+            assert moment.when[at] == trend.clock.bucket(before)
+            assert moment.own[at] == trend.clock.bucket(domain.times[events[k]])
+            assert moment.known[at] == any((item > 15) == (target > 15) for item in seen)
+            at += 1
+    assert at == len(moment.when)
+    parts = UnifiedLoss(work.config, np.ones(31, np.int64), 15, 0)(model, step)
+    parts["loss"].backward()
+    assert model.rise_weight.grad is not None and model.rise_weight.grad.abs().sum() > 0
+
+
+def test_with_times_the_next_item_is_told_with_the_rise(random_pair: MakePair) -> None:
+    pair = timed(random_pair(6, users=60))
+    domain = merged_domain(pair, split_unstored(pair))
+    assert domain.times is not None
+    trend = Trend.fit(domain.times, domain.items, 31, (0, 16), 10.0, "past")
+    assert trend is not None
+    model = Unified(UnifiedConfig(dim=8, taste=3), 15, np.zeros((31, 0), np.float32), np.ones(31, np.int64), trend)
+    loss, table = UnifiedLoss(UnifiedRecipeConfig(), np.ones(31, np.int64), 15, 0), model.table()
+    queries, items = torch.randn(2, table.keys.shape[1]), torch.tensor([3, 20])
+    when, own, known = torch.tensor([2, 1]), torch.tensor([3, 1]), torch.tensor([True, False])
+    found = loss.next(table, queries, items, loss.draw(), Moment(model, when, own, known))
+    logits = queries @ table.keys.T + torch.stack([model.rise[:, t] for t in when]) * 0.5
+    for b in range(2):
+        logits[b, items[b]] -= 0.5 * model.rise[items[b], when[b]]
+        logits[b, items[b]] += model.risen_without(when[[b]], items[[b]], known[[b]], own[[b]])[0]
+    told = [F.cross_entropy(logits[b, rows][None], items[[b]] - rows.start) for b, rows in enumerate(DOMAINS)]
+    torch.testing.assert_close(found, torch.stack(told).mean())
+
+
+def test_of_some_items_the_loss_is_that_of_all(random_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a step looks at is made: the loss and its gradient are those of the whole table."""
+    monkeypatch.setattr(recipe, "SMALL_CATALOGUE", 0)
+    pair = random_pair(7, users=40)
+    work = job(pair, cold_loss=0.0, negatives=5, item_dropout=0.0, dropout=0.0, input_dropout=0.0, taste_dropout=0.0)
+    step = next(iter(UnifiedBatches(work, merged_domain(pair, work.split), None).epoch(1)))
+    words = np.random.default_rng(0).normal(size=(31, 4)).astype(np.float32)
+    model = Unified(work.config.model, 15, words, np.ones(31, np.int64)).train()
+    whole, some = model.table, []
+    for rows in (lambda rows=None: whole(rows), lambda rows=None: whole(None)):
+        monkeypatch.setattr(model, "table", rows)
+        model.zero_grad()
+        found = UnifiedLoss(work.config, np.ones(31, np.int64), 15, 0)(model, step)["loss"]
+        found.backward()
+        some.append([found.detach(), *(w.grad.clone() for w in model.parameters() if w.grad is not None)])
+    for one, other in zip(*some, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_epoch_has_all_windows_and_everybody_of_both_domains(random_pair: MakePair) -> None:
     pair = random_pair(1, users=80)
     work = job(pair, batch_size=16)
-    batches, split = UnifiedBatches(work), work.split
+    batches, split = UnifiedBatches(work, merged_domain(work.pair, work.split), None), work.split
     steps = list(batches.epoch(2))
     assert len(steps) == len(batches)
     positions = sum(int((step.windows.targets > 0).sum()) for step in steps)
@@ -79,7 +191,7 @@ def test_an_epoch_has_all_windows_and_everybody_of_both_domains(random_pair: Mak
         )
         for u in both
     )
-    rest = list(UnifiedBatches(work).epoch(2, start=2))
+    rest = list(UnifiedBatches(work, merged_domain(work.pair, work.split), None).epoch(2, start=2))
     assert len(rest) == len(steps) - 2
     assert all(torch.equal(a.source, b.source) for a, b in zip(rest, steps[2:], strict=True))
     assert all(torch.equal(a.windows.items, b.windows.items) for a, b in zip(rest, steps[2:], strict=True))
@@ -98,7 +210,7 @@ def test_the_next_item_is_told_from_those_of_its_own_domain() -> None:
         F.cross_entropy(logits[:1, 1:5], torch.tensor([1])),
         F.cross_entropy(logits[1:, 5:], torch.tensor([0, 5])),
     ]
-    torch.testing.assert_close(loss.next(table, queries, items), (expected[0] + 2 * expected[1]) / 3)
+    torch.testing.assert_close(loss.next(table, queries, items, loss.draw()), (expected[0] + 2 * expected[1]) / 3)
 
 
 def test_drawn_rivals_are_of_the_domain_and_never_the_item_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +227,9 @@ def test_drawn_rivals_are_of_the_domain_and_never_the_item_itself(monkeypatch: p
         - logits[b, items[b]]
         for b in range(2)
     ]
-    torch.testing.assert_close(loss.next(table, queries, items), torch.stack(expected).mean(), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(
+        loss.next(table, queries, items, loss.draw()), torch.stack(expected).mean(), rtol=0.02, atol=0.02
+    )
 
 
 def test_all_items_of_a_stranger_from_the_whole_domain_or_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +254,7 @@ def test_all_items_of_a_stranger_from_the_whole_domain_or_from_a_sample(monkeypa
 def test_the_parts_count_by_their_weights(random_pair: MakePair) -> None:
     pair = random_pair(3, users=60)
     work = job(pair, next_loss=0.25, cold_loss=2.0)
-    step = next(iter(UnifiedBatches(work).epoch(1)))
+    step = next(iter(UnifiedBatches(work, merged_domain(work.pair, work.split), None).epoch(1)))
     counts = np.ones(31, np.int64)
     model = Unified(work.config.model, 15, np.zeros((31, 0), np.float32), counts).eval()
     parts = UnifiedLoss(work.config, counts, 15, 0)(model, step)

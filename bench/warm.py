@@ -7,7 +7,7 @@ whose last event is in that domain. One training of the unified encoder answers 
 Amazon's times are dates, so many events tie, and the published order of a day, by domain and then by item, can be
 learned in part. `--shuffle` puts the events of each day into a random order and shows what is left. `--set trend=both`
 lets the encoder see what other people took shortly after the last event that is shown, as the training part of this
-protocol holds it; `past` only what came before.
+protocol holds it; `past` only the weeks up to that of the event.
 `python bench/warm.py DATASET` needs an imported dataset whose source is the domain that goes first within a day.
 """
 

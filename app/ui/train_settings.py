@@ -28,7 +28,7 @@ LABELS = {
     "epochs": ("Epochs, at most", "Passes over the training data. Training stops sooner when validation stops rising."),
     "batch_size": ("Batch size", "Examples that are learned from at a time: more is faster an epoch, and takes more."),
     "lr": ("Learning rate", "How far a step goes. Too high and the loss jumps; too low and it hardly falls."),
-    "sides": ("Sides", "past: what was taken before a person was last seen; both: also what came after."),
+    "sides": ("Sides", "past: what was taken up to the week of a person's last event; both: also what came after."),
     "days": ("Days", "Over which an event fades to a third; 0 keeps what ranks the validation people best."),
     "moments": ("Moments", "Asks about the last event of a person, or about all of them; auto keeps the better."),
     "dim": ("Width", "Numbers that describe an item or a person: more can say more, and cost more."),

@@ -2,13 +2,13 @@
 
     share(t, i) = sum of k(t - s) over the training events of i at times s, by that of all events of its domain
     rise(t, i)  = log((share(t, i) / p_i + FLOOR) / (1 + FLOOR))           p_i: share over all the time
-    k(d)        = exp(-|d| / reach); of "past", nothing for events after t
+    k(d)        = exp(-|d| / reach); of "past", nothing for events after the week of t
 
 Goods come and go: what sells this month is hardly what sold three years ago, and a person who takes one thing of a
-season takes another. "past" looks at nothing that came after t, and is what a live system knows. "both" looks at both
-sides of t, as every model does that is trained on all but each person's last events.
+season takes another. "past" looks at the weeks up to that of t, as a live system can at the end of that week. "both"
+looks at both sides of t, as every model does that is trained on all but each person's last events.
 
-Time is cut into W buckets. I items, with padding; B people.
+Time is cut into W buckets: weeks, or longer where there are many items. I items, with padding; B people.
 """
 
 from collections.abc import Sequence

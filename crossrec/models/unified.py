@@ -54,8 +54,8 @@ class UnifiedConfig(SASRecConfig):
     input_dropout: float = 0.5
     """Share of a person's events that the taste does not see in training."""
     trend: str = "past"
-    """What is taken around the time of a person's last event: "past" looks at what came before it, "both" also at what
-    came after, as one may who asks about the past; "none" looks at no time."""
+    """What is taken around the time of a person's last event: "past" looks at the weeks up to that one, "both" also at
+    what came after, as one may who asks about the past; "none" looks at no time."""
     trend_days: float = 20.0
     """Over which an event fades to 1/e. Of 3 to 90 days, 20 to 40 were best for the validation people of Food and
     Kitchen."""

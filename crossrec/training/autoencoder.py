@@ -46,6 +46,9 @@ class AutoencoderRecipeConfig(LoopConfig, WordsConfig, AutoencoderConfig):
     and a code that knows what goes with what in the source domain carries more over."""
     epochs: int = 30
     """Most passes over the people; early stopping usually ends sooner."""
+    others: float = 1.0
+    """Most people of one domain alone in an epoch, as a share of those who are in both; they are drawn anew each epoch.
+    Where these are few, and all others were shown, a step would hardly see what carries over."""
     negatives: int = 2_000
     """Items that are drawn in each step, beside those of its people, for these to be told from; of catalogues up to
     5,000 items, all."""
@@ -68,6 +71,7 @@ class AutoencoderRecipeConfig(LoopConfig, WordsConfig, AutoencoderConfig):
         AutoencoderConfig.__post_init__(self)
         require(self.source_loss >= 0, f"source_loss ({self.source_loss}) must not be negative")
         require(self.negatives > 0, f"negatives ({self.negatives}) must be positive")
+        require(self.others >= 0, f"others ({self.others}) must not be negative")
 
     @property
     def model(self) -> AutoencoderConfig:
@@ -111,7 +115,7 @@ class People(NamedTuple):
 
 
 class PeopleBatches:
-    """Everybody with something to tell in the training part, once an epoch, in seeded order."""
+    """Everybody of both domains once an epoch, and of the others as many as are asked for, in seeded order."""
 
     def __init__(self, job: Job):
         """Raises CrossrecError where nobody has target events."""
@@ -119,15 +123,21 @@ class PeopleBatches:
         known = self.split.target_train_end > 0
         if not known.any():
             raise CrossrecError(f"No {self.pair.target.label} event is left to train on.")
-        self.users = np.flatnonzero(known | (bool(self.config.source_loss) & (self.split.source_train_end > 0)))
+        source = self.split.source_train_end > 0
+        self.both = np.flatnonzero(known & source)
+        self.alone = np.flatnonzero((known & ~source) | (bool(self.config.source_loss) & source & ~known))
+        # Where nobody is in both domains, all others are shown.
+        most = round(self.config.others * len(self.both)) if len(self.both) else len(self.alone)
+        self.drawn = min(len(self.alone), most)
 
     def __len__(self) -> int:
-        return -(-len(self.users) // self.config.batch_size)
+        return -(-(len(self.both) + self.drawn) // self.config.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[People]:
         """The batches from step `start` on; who is shown their target history is drawn anew each epoch."""
         rng, size = np.random.default_rng([self.seed, epoch]), self.config.batch_size
-        order = rng.permutation(self.users)
+        drawn = rng.permutation(self.alone)[: self.drawn]
+        order = rng.permutation(np.concatenate([self.both, drawn]))
         # Whoever has nothing else is shown half of the time: from nothing at all only popularity can be told.
         alone = self.split.source_train_end[order] == 0
         shown = rng.random(len(order)) < np.where(alone, max(0.5, self.config.target_shown), self.config.target_shown)

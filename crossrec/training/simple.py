@@ -67,7 +67,7 @@ REACHES = (7.0, 30.0, 90.0)
 @dataclass(frozen=True)
 class PopularLatelyConfig:
     sides: str = "past"
-    """"past" counts what was taken before a person was last seen, as a live system can; "both" also what came after."""
+    """"past" counts what was taken up to the week in which a person was last seen; "both" also what came after."""
     days: float = 0.0
     """Over which an event fades to 1/e; 0 keeps whichever of 7, 30 and 90 ranks the validation people best."""
     moments: str = "auto"

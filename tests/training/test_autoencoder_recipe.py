@@ -54,6 +54,10 @@ def sets_of(rows: torch.Tensor) -> list[set[int]]:
     return [set(row.tolist()) - {0} for row in rows]
 
 
+def pairs_of(people: People) -> list[tuple[set[int], set[int]]]:
+    return list(zip(sets_of(people.source), sets_of(people.answers), strict=True))
+
+
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
@@ -62,7 +66,7 @@ def test_an_epoch_shows_everybody_with_something_to_tell_once(random_pair: MakeP
     """Held-out people too, where their source histories teach what goes with what."""
     pair = random_pair(0, users=90, fewest=0)
     split = held_out(pair)
-    batches = PeopleBatches(job(pair, split, batch_size=16, target_shown=0.4, source_loss=weight))
+    batches = PeopleBatches(job(pair, split, batch_size=16, target_shown=0.4, source_loss=weight, others=99))
     drawn = list(batches.epoch(3))
     assert len(drawn) == len(batches)
     rows = [row for one in drawn for row in zip(*(sets_of(part) for part in one), strict=True)]
@@ -76,6 +80,29 @@ def test_an_epoch_shows_everybody_with_something_to_tell_once(random_pair: MakeP
     assert all(shown in (set(), answers) for _, shown, answers in rows)
     assert 0.2 < np.mean([bool(shown) for source, shown, answers in rows if source and answers]) < 0.6
     assert 0.2 < np.mean([bool(shown) for source, shown, _ in rows if not source]) < 0.8
+
+
+def test_of_people_of_one_domain_no_more_are_drawn_than_asked_for(random_pair: MakePair) -> None:
+    pair = random_pair(0, users=90, fewest=0)
+    split = held_out(pair)
+    both = int(((split.source_train_end > 0) & (split.target_train_end > 0)).sum())
+    few = PeopleBatches(job(pair, split, batch_size=16, others=0.25))
+    epochs = [list(few.epoch(number)) for number in (1, 2)]
+    alone = [sum(int(not (s and a)) for one in steps for s, a in pairs_of(one)) for steps in epochs]
+    assert alone == [round(0.25 * both)] * 2
+    assert all(sum(int(bool(s and a)) for one in steps for s, a in pairs_of(one)) == both for steps in epochs)
+    assert len(epochs[0]) == len(few) == -(-(both + alone[0]) // 16)
+    seen = [sorted(sorted(s) + sorted(a) for one in steps for s, a in pairs_of(one)) for steps in epochs]
+    assert seen[0] != seen[1]
+    none = PeopleBatches(job(pair, split, batch_size=16, others=0.0))
+    assert sum(len(one.source) for one in none.epoch(1)) == both
+
+
+def test_where_nobody_is_in_both_domains_all_are_shown(make_pair: MakePair) -> None:
+    pair = make_pair([[1], [2], []], [[], [], [1, 2]], n_source=2, n_target=2)
+    ends = {"source_train_end": pair.source.counts, "target_train_end": pair.target.counts}
+    split = dataclasses.replace(held_out(make_pair([[1]] * 3, [[1]] * 3)), **ends)
+    assert sum(len(one.source) for one in PeopleBatches(job(pair, split)).epoch(1)) == 3
 
 
 def test_batches_depend_on_epoch_and_step_alone(random_pair: MakePair) -> None:

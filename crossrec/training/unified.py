@@ -26,6 +26,7 @@ from crossrec.training.autoencoder import multinomial_nll
 from crossrec.training.batches import Batch, SequenceBatches
 from crossrec.training.job import MONITOR, SMALL_CATALOGUE, Job, process_seed, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
+from crossrec.training.moment import Moment, in_windows, of_strangers
 from crossrec.training.words import WordsConfig, item_words
 
 WHOLE = 50_000
@@ -187,14 +188,14 @@ class UnifiedLoss:
             asked = torch.nonzero(windows.targets.flatten())[:, 0]  # (P,)
             if len(asked):
                 queries = net.queries(table, windows.items).flatten(0, 1).index_select(0, asked)
-                wanted, moment = windows.targets.flatten()[asked], _in_windows(net, windows, step.when, asked)
+                wanted, moment = windows.targets.flatten()[asked], in_windows(net, windows, step.when, asked)
                 parts["next"] = self.next(table, queries, wanted, drawn, moment)
         if cold:
             source, target = step.source.to(device), step.target.to(device)
             shift = (target > 0) * net.n_source
             ways = (
-                ("target", source, target, _of_strangers(net, step.source_when, step.target_when, source)),
-                ("source", target + shift, source, _of_strangers(net, step.target_when, step.source_when, target)),
+                ("target", source, target, of_strangers(net, step.source_when, step.target_when, source)),
+                ("source", target + shift, source, of_strangers(net, step.target_when, step.source_when, target)),
             )
             told = [self.all_of(table, which, net.after(table, shown), wanted, at) for which, shown, wanted, at in ways]
             parts["cold"] = torch.stack(told).mean()
@@ -215,7 +216,7 @@ class UnifiedLoss:
         return drawn
 
     def next(
-        self, table: Table, queries: Tensor, items: Tensor, drawn: list[Tensor], moment: "Moment | None" = None
+        self, table: Table, queries: Tensor, items: Tensor, drawn: list[Tensor], moment: Moment | None = None
     ) -> Tensor:
         """-log softmax of each next item among itself and the items of its domain that are drawn.
 
@@ -247,9 +248,7 @@ class UnifiedLoss:
             total = total + found * len(inside)
         return total / len(items)
 
-    def all_of(
-        self, table: Table, which: str, queries: Tensor, items: Tensor, moment: "Moment | None" = None
-    ) -> Tensor:
+    def all_of(self, table: Table, which: str, queries: Tensor, items: Tensor, moment: Moment | None = None) -> Tensor:
         """-log softmax of all items of B people in one domain, the mean over items.
 
         Args:
@@ -286,51 +285,3 @@ class UnifiedLoss:
         mine = (items[:, :, None] == drawn).any(1)  # (B, M)
         negative = others.masked_fill(mine, -torch.inf)
         return losses.sampled_softmax(positive, negative[rows], log_q)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When P people are asked, and when what they are asked for was taken."""
-
-    net: Unified
-    when: Tensor
-    """(P,) bucket of the last event that is shown."""
-    own: Tensor
-    """(P,) or (P, T) bucket of what is to be told."""
-    known: Tensor
-    """(P,) whether they have events of the domain that is asked for."""
-
-    def of(self, rows: Tensor, at: Tensor | None = None) -> "Moment":
-        """Those of some rows, or of some places (rows, at) of (P, T)."""
-        own = self.own[rows] if at is None else self.own[rows, at]
-        return Moment(self.net, self.when[rows], own, self.known[rows])
-
-    def risen(self, items: Tensor) -> Tensor:
-        """(P, M) what the time adds to the scores of items (M,) of one domain."""
-        return self.net.risen(self.when, items, self.known)
-
-    def without_own(self, items: Tensor) -> Tensor:
-        """(P,) the same of the items that are to be told, without the events that are."""
-        return self.net.risen_without(self.when, items, self.known, self.own)
-
-
-def _in_windows(net: Unified, windows: Batch, when: Tensor | None, asked: Tensor) -> Moment | None:
-    """Of the states (P,) of (B, L+1) that are asked; the first, which has seen nothing, when its own event comes."""
-    if when is None or net.trend is None:
-        return None
-    when = when.to(asked.device)
-    now = torch.cat([when[:, :1], when[:, :-1]], dim=1)
-    sides = (windows.items > 0) & (windows.items <= net.n_source), windows.items > net.n_source
-    seen = torch.stack([F.pad(side.cumsum(1) > 0, (1, 0)) for side in sides], dim=-1)  # (B, L+1, 2)
-    target = (windows.targets > net.n_source).long()
-    known = seen.gather(2, target[..., None])[..., 0]
-    return Moment(net, *(values.flatten()[asked] for values in (now, when, known)))
-
-
-def _of_strangers(net: Unified, shown: Tensor | None, hidden: Tensor | None, items: Tensor) -> Moment | None:
-    """Of B people who show buckets (B, S), items (B, S) of one domain, and are asked for what is in buckets (B, T)."""
-    if shown is None or hidden is None or net.trend is None:
-        return None
-    shown, device = shown.to(items.device), items.device
-    when = shown.masked_fill(items == 0, 0).amax(1)
-    return Moment(net, when, hidden.to(device), torch.zeros(len(items), dtype=torch.bool, device=device))

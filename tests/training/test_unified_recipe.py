@@ -22,14 +22,8 @@ from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
 from crossrec.training import unified as recipe
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
-from crossrec.training.unified import (
-    Moment,
-    UnifiedBatches,
-    UnifiedLoss,
-    UnifiedRecipeConfig,
-    _in_windows,
-    unified,
-)
+from crossrec.training.moment import Moment, in_windows
+from crossrec.training.unified import UnifiedBatches, UnifiedLoss, UnifiedRecipeConfig, unified
 
 MakePair = Callable[..., DomainPair]
 SMALL = {"dim": 16, "taste": 16, "max_len": 6, "batch_size": 32, "negatives": 8}
@@ -110,7 +104,7 @@ def test_the_time_is_that_of_the_event_before_and_its_own_event_is_taken_out(ran
     step = next(iter(UnifiedBatches(work, domain, trend).epoch(1)))
     assert step.when is not None
     asked = torch.nonzero(step.windows.targets.flatten())[:, 0]
-    moment = _in_windows(model, step.windows, step.when, asked)
+    moment = in_windows(model, step.windows, step.when, asked)
     assert moment is not None
     at, width = 0, step.windows.targets.shape[1]
     for b in range(len(step.windows.users)):

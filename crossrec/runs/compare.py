@@ -186,12 +186,13 @@ def _numbers(stored: dict[str, float | None]) -> dict[str, float]:
 def matching_runs(dataset: str, split: str = "next-item", seed: int = 0) -> list[Run] | None:
     """The newest baseline, the newest transfer run beside it, and the simple recommenders that are there.
 
-    A transfer run is matched with a baseline of the same seed, width and budget if there is one. None where a baseline
-    or a transfer run is missing.
+    A transfer run is matched with a baseline of the same seed, width and budget if there is one. One whose bridge is
+    "none" carries nothing over, and stands for no transfer. None where a baseline or a transfer run is missing.
     """
     meta = DomainPair.open(dataset).meta
     wanted = {"dataset_hash": meta["hash"], "split": {"kind": split, "seed": 0 if split == "next-item" else seed}}
-    transfer = latest(dataset, TRANSFER, **wanted)
+    carries = (run for run in matching(dataset, TRANSFER, **wanted) if run.config()["settings"].get("bridge") != "none")
+    transfer = next(carries, None)
     if transfer is None:
         return None
     about = transfer.config()

@@ -1,6 +1,7 @@
 """Finished runs side by side on the tiny world."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,21 @@ def test_a_simple_recommender_that_the_data_do_not_allow_is_left_out_and_told(
     assert [side.run for side in result.sides] == [f"tiny-{n}" for n in SIDES] + ["oracle"]
     assert events == [
         {"event": "note", "text": f"{recipe} is left out: Nobody is in both domains."}
-        for recipe in ("linear-map", "item-knn")
+        for recipe in ("popular-lately", "linear-map", "item-knn")
     ]
+
+
+def test_a_transfer_run_without_a_bridge_stands_for_no_transfer(tiny_copy: Path) -> None:
+    found = matching_runs("tiny")
+    assert found is not None
+    shutil.copytree(found[1].folder, found[1].folder.with_name("newer"))
+    path = found[1].folder.with_name("newer") / "config.json"
+    config = json.loads(path.read_text()) | {"run": "newer", "created": "2999-01-01T00:00:00+00:00"}
+    for bridge, name in (("linear", "newer"), ("none", found[1].name)):
+        config["settings"]["bridge"] = bridge
+        path.write_text(json.dumps(config))
+        again = matching_runs("tiny")
+        assert again is not None and again[1].name == name
 
 
 def test_a_dataset_without_runs_says_what_to_run(tiny_copy: Path) -> None:

@@ -59,7 +59,7 @@ def test_all_that_the_data_allows_stand_in_one_comparison() -> None:
     result = compare_cold("odd", "cold-user-20", on_event=events.append)
     recipes = {run.name: run.config()["recipe"] for run in list_runs("odd", finished=True)}
     assert [recipes[side.run] for side in result.sides] == [
-        "linear-map", "popularity", "user-knn", "biases", "emcdr", "ptupcdr", "collective-factors",
+        "linear-map", "popularity", "popular-lately", "user-knn", "biases", "emcdr", "ptupcdr", "collective-factors",
     ]  # fmt: skip
     assert result.users == len(result.sides[0].table) == 16
     # There is no word in this data.
@@ -101,7 +101,7 @@ def test_without_stars_only_rankings_are_compared() -> None:
     train("target-sasrec", "plain", {"dim": 8, "epochs": 1}, split_kind="cold-user", name="other")
     result = compare_cold("plain", "cold-user-20")
     assert [side.title for side in result.sides] == [
-        "Linear map", "Popularity", "Nearest neighbours", "Target-only SASRec",
+        "Linear map", "Popularity", "Popular at the time", "Nearest neighbours", "Target-only SASRec",
     ]  # fmt: skip
     assert result.sides[-1].run == "own"
     assert result.stars is None

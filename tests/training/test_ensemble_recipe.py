@@ -123,7 +123,7 @@ def test_members_are_those_that_the_data_allows(
     random_pair: MakePair, with_words: Callable[[DomainPair], DomainPair]
 ) -> None:
     pair = random_pair(0, users=100, n_items=25, longest=10, fewest=1)
-    names = ["autoencoder", "popularity", "linear-map", "user-knn"]
+    names = ["autoencoder", "popularity", "popular-lately", "linear-map", "user-knn"]
     plain, fitted = ensemble(job(pair))
     assert isinstance(plain, Ensemble)
     assert list(plain.members) == names
@@ -135,7 +135,7 @@ def test_members_are_those_that_the_data_allows(
     alone = dataclasses.replace(work.split, source_train_end=np.zeros_like(work.split.source_train_end))
     bare = ensemble(job(pair, alone))[0]
     assert isinstance(bare, Ensemble)
-    assert list(bare.members) == names[:2]
+    assert list(bare.members) == names[:3]
     scores = bare.score(Histories.of([[], [3]], [[], [2]]))
     assert np.isfinite(scores[:, 1:]).all()
 

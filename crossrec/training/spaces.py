@@ -59,7 +59,6 @@ VOTES: Space = {"neighbours": Range(20, 1_000, log=True)}
 SPACES: dict[str, Space] = {
     "linear-map": MAP | {"prior": Range(1e-4, 0.1, log=True)},
     "user-knn": VOTES | {"prior": Range(1e-6, 1e-2, log=True)},
-    "popular-lately": {"days": Range(3.0, 200.0, log=True), "moments": ("last", "all")},
     "item-knn": {"damping": Range(0.0, 1.0), "prior": Range(1e-3, 0.5, log=True)},
     "emcdr": FACTORS | {"map_ridge": Range(0.1, 100.0, log=True)},
     "ptupcdr": FACTORS | {"meta_hidden": (10, 20, 50, 100), "lr": Range(1e-3, 3e-2, log=True)},

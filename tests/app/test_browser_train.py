@@ -196,6 +196,6 @@ def test_a_training_from_the_page_to_its_results(server, browser, monkeypatch): 
     assert name != NAME and config["settings"] == open_run(NAME).config()["settings"] | {"epochs": 3}
     page.get_by_role("link", name="Compare it with the others").click()
     wait_for(page, "Did transfer help, and whom?")
-    wait_for(page, f"demo-target-sasrec and {name} differ in more than transfer")
+    wait_for(page, f"demo-target-sasrec and {name} differ in more than transfer", 240)
     assert not [fault for fault in faults + more if "ERR_CONNECTION_REFUSED" not in fault and "WebSocket" not in fault]
     page.close()

@@ -48,8 +48,6 @@ def import_pair(
             before the folder is written, and {"event": "done", "name", "path", "counts", "hash"} at the end.
         watch: gets the connection before the first file is read, and None before it is closed: in between another
             thread may ask for its `query_progress`.
-        watch: gets the connection before the first file is read, and None before it is closed: in between another
-            thread may ask for its `query_progress`.
 
     Raises:
         CrossrecError: a file is not what it should be, a filter leaves no event or no user in both domains, or the

@@ -21,6 +21,7 @@ from crossrec.config import require
 from crossrec.data.histories import Histories
 from crossrec.models.dropout import Dropout
 from crossrec.models.recommender import Floats, Recommender
+from crossrec.models.tables import take
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -113,6 +114,11 @@ class SASRec(nn.Module):
         with torch.no_grad():
             self.item.weight[0] = 0
 
+    @property
+    def tables(self) -> list[Tensor]:
+        """Weights of which only some rows are read, unless all items are scored."""
+        return [self.item.weight, *([self.bias] if self.config.popularity else [])]
+
     def forward(self, items: Tensor) -> Tensor:
         """States after 0, 1, ..., T items.
 
@@ -122,7 +128,9 @@ class SASRec(nn.Module):
         Returns:
             (B, T+1, D); states after the end of a row's items are meaningless.
         """
-        x = F.pad(self.item(items), (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]  # (B, T+1, D)
+        x = (
+            F.pad(take(self.item.weight, items), (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]
+        )  # (B, T+1, D)
         x = self.drop(x)
         for block in self.blocks:
             x = block(x)
@@ -160,12 +168,12 @@ class SASRec(nn.Module):
 
     def keys(self, items: Tensor | None = None) -> Tensor:
         """(...) item numbers -> (..., E) their vectors, with the bias as one more column; None for all, (I+1, E)."""
-        vectors = self.item.weight if items is None else self.item(items)
+        vectors = self.item.weight if items is None else take(self.item.weight, items)
         if self.config.temperature:
             vectors = F.normalize(vectors, dim=-1, eps=1e-6)
         if not self.config.popularity:
             return vectors
-        bias = self.bias if items is None else self.bias[items]
+        bias = self.bias if items is None else take(self.bias, items)
         return torch.cat([vectors, bias[..., None]], dim=-1)
 
     def logits(self, states: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from crossrec.config import require
 from crossrec.errors import CrossrecError
 from crossrec.stopping import Stop, Stopped
 from crossrec.training import checkpoint as checkpoints
+from crossrec.training.lazy import LazyAdamW
 
 OnEvent = Callable[[dict[str, Any]], None]
 Loss = Callable[[Any, Any], dict[str, Tensor]]
@@ -119,6 +120,7 @@ def fit(
     config: LoopConfig,
     control: Control | None = None,
     generators: Iterable[torch.Generator] = (),
+    tables: Iterable[Tensor] = (),
 ) -> Fitted:
     """Trains until the validation score has stopped rising, and leaves the best weights in the model.
 
@@ -137,6 +139,7 @@ def fit(
             epoch that was validated, {"event": "step", "epoch", "epochs", "step", "steps", "loss", "seconds", "eta",
             "rate"} about once a second, and {"event": "resume", "epoch", "step"} where it goes on from a checkpoint.
         generators: beside torch's own, those that `loss` draws from.
+        tables: weights that `loss` reads by rows, with `models.tables.take` alone: a step does not touch the others.
 
     Raises:
         Stopped: `control.stop` wished it; the checkpoint is written.
@@ -144,7 +147,7 @@ def fit(
     """
     control = control or Control()
     with control.stop.polled() if control.stop else nullcontext():
-        return _Training(model, batches, loss, validate, monitor, config, control, list(generators)).run()
+        return _Training(model, batches, loss, validate, monitor, config, control, list(generators), tables).run()
 
 
 class _Training:
@@ -160,6 +163,7 @@ class _Training:
         config: LoopConfig,
         control: Control,
         generators: list[torch.Generator],
+        tables: Iterable[Tensor],
     ):
         self.model, self.batches, self.validate, self.monitor = model, batches, validate, monitor
         self.config, self.control, self.generators = config, control, generators
@@ -171,8 +175,9 @@ class _Training:
             self.accelerator.init_trackers("")
         decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
         plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
+        self.adam = optimizer = LazyAdamW(
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            tables,
             lr=config.lr,
             betas=(0.9, config.beta2),
             fused=True,
@@ -183,8 +188,7 @@ class _Training:
         self.objective, self.optimizer = self.accelerator.prepare(_Objective(model, loss), optimizer)
         self.averaged: AveragedModel | None = None
         if config.average:
-            decay = 1 - 1 / (1 + self.steps * config.average)
-            self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+            self._keep_average(1 - 1 / (1 + self.steps * config.average))
         self.fitted, self.best = Fitted(), dict[str, Tensor]()
         self.epoch, self.step, self.done = 1, 0, False
         self.sums: dict[str, Tensor] = {}
@@ -200,10 +204,14 @@ class _Training:
         """Seconds that the last checkpoint took."""
 
     def run(self) -> Fitted:
-        self._go_on()
-        while not self.done:
-            self._train_epoch()
-            self._end_epoch()
+        self.adam.start()
+        try:
+            self._go_on()
+            while not self.done:
+                self._train_epoch()
+                self._end_epoch()
+        finally:
+            self.adam.finish()
         if not self.best:
             raise CrossrecError(
                 f"No validation gave a number for {self.monitor}: there is nothing to choose the weights by."
@@ -225,7 +233,7 @@ class _Training:
             self.optimizer.step()
             self.warm.step()
             if self.averaged is not None:
-                self.averaged.update_parameters(self.model)
+                self._average()
             for name, value in parts.items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
             self.step += 1
@@ -239,6 +247,31 @@ class _Training:
             if self.step < self.steps:  # after the last step the epoch is ended first
                 self._look_around()
             last = time.monotonic()
+
+    def _keep_average(self, decay: float) -> None:
+        self.average_of = get_ema_multi_avg_fn(decay)
+        self.averaged = AveragedModel(self.model, multi_avg_fn=self.average_of)
+        lazy = {id(table) for table in self.adam.tables}
+        pairs = list(zip(self.model.parameters(), self.averaged.module.parameters(), strict=True))
+        self.adam.averages = {id(p): (average, decay) for p, average in pairs if id(p) in lazy}
+        self.at_once = [pair for pair in pairs if id(pair[0]) not in lazy]
+
+    def _average(self) -> None:
+        """After a step; `AveragedModel` alone would go through all rows of all tables, and all constants, each time."""
+        assert self.averaged is not None
+        if not self.averaged.n_averaged:
+            self._freshen()
+            self.averaged.update_parameters(self.model)
+            return
+        weights, averages = ([pair[i].detach() for pair in self.at_once] for i in range(2))
+        if weights:
+            self.average_of(averages, weights, self.averaged.n_averaged)
+        self.averaged.n_averaged += 1
+
+    def _freshen(self) -> None:
+        """Moves all rows of tables that are trained lazily to where they belong by now."""
+        for table in self.adam.tables:
+            self.adam.freshen(table)
 
     def _end_epoch(self) -> None:
         """Looks at what the epoch brought, and decides what comes next."""
@@ -261,11 +294,12 @@ class _Training:
     def _validate(self, losses: dict[str, float]) -> None:
         """Scores the weights, the averaged ones where there are, and keeps them when they are the best so far."""
         began = time.monotonic()
+        self._freshen()
         self.model.eval()
         live = None
         if self.averaged is not None:
             live = _copy(self.model)
-            self.model.load_state_dict(self.averaged.module.state_dict())
+            self.model.load_state_dict(live | dict(self.averaged.module.named_parameters()))
         valid = self.validate()
         if valid[self.monitor] > self.fitted.best_score:
             self.fitted.best_score, self.fitted.best_epoch = valid[self.monitor], self.epoch

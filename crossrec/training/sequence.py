@@ -114,7 +114,7 @@ def sasrec(job: Job) -> tuple[Recommender, Fitted]:
             return criterion(model, net(batch.items), batch)
 
         recommender = SASRecRecommender(model)
-        fitted = _fit(job, model, batches, loss, criterion.negatives.generator, recommender)
+        fitted = _fit(job, model, batches, loss, criterion, model, recommender)
     return recommender, fitted
 
 
@@ -141,17 +141,25 @@ def transfer(job: Job) -> tuple[Recommender, Fitted]:
             return criterion(model.sequence, states, batch)
 
         recommender = TransferRecommender(model, source_model, config.bridging)
-        fitted = _fit(job, model, batches, loss, criterion.negatives.generator, recommender)
+        fitted = _fit(job, model, batches, loss, criterion, model.sequence, recommender)
     return recommender, fitted
 
 
 def _fit(
-    job: Job, model: nn.Module, batches: SequenceBatches, loss: Loss, drawn: torch.Generator, recommender: Recommender
+    job: Job,
+    model: nn.Module,
+    batches: SequenceBatches,
+    loss: Loss,
+    criterion: "NextItemLoss",
+    sequence: SASRec,
+    recommender: Recommender,
 ) -> Fitted:
     def validate() -> dict[str, float]:
         return job.validate(recommender)
 
-    return fit(model, batches, loss, validate, MONITOR, job.config, job.control, [drawn])
+    tables = [] if criterion.name == "ce" else sequence.tables
+    drawn = [criterion.negatives.generator]
+    return fit(model, batches, loss, validate, MONITOR, job.config, job.control, drawn, tables)
 
 
 def _batches(job: Job) -> SequenceBatches:

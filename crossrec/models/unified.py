@@ -32,6 +32,7 @@ from crossrec.models.dropout import Dropout
 from crossrec.models.ligr import LiGRBlock
 from crossrec.models.recommender import Floats, Recommender
 from crossrec.models.sasrec import Block, SASRecConfig, right_pad, weights_of, with_weights
+from crossrec.models.tables import take
 from crossrec.models.trend import FLOOR, SIDES, Trend
 
 BLOCKS: dict[str, type[Block]] = {"sasrec": Block, "ligr": LiGRBlock}
@@ -159,12 +160,19 @@ class Unified(nn.Module):
                 for rows in (slice(1, n_source + 1), slice(n_source + 1, n)):
                     self.bias[rows] = log[rows] - (log[rows].mean() if len(log[rows]) else 0)
 
+    @property
+    def tables(self) -> list[Tensor]:
+        """Weights of which only some rows are read, unless the table of all items is asked for."""
+        found: list[Tensor] = [self.item]
+        found += [self.bias] if self.config.popularity else []
+        return found + ([self.read, self.write] if self.config.taste else [])
+
     def table(self, rows: Tensor | None = None) -> Table:
         """All items, or some: (R,) in order, the first of them 0. In training some with words are without their id."""
         config = self.config
 
         def of(values: Tensor) -> Tensor:
-            return values if rows is None else F.embedding(rows, values)
+            return values if rows is None else take(values, rows)
 
         known, words = (values if rows is None else values[rows] for values in (self.known, self.words))
         keep = known
@@ -181,7 +189,7 @@ class Unified(nn.Module):
             if self.write_words is not None:
                 tastes = tastes + self.write_words(words)
         unit = F.normalize(vectors, dim=-1, eps=1e-6) if config.temperature else vectors
-        return Table(vectors, torch.cat([unit, tastes, of(self.bias[:, None])], dim=1), reads, words, rows)
+        return Table(vectors, torch.cat([unit, tastes, of(self.bias)[:, None]], dim=1), reads, words, rows)
 
     def queries(self, table: Table, items: Tensor) -> Tensor:
         """What is asked of the items after 0, 1, ..., L events.

@@ -108,6 +108,7 @@ def unified(job: Job) -> tuple[Recommender, Fitted]:
             config,
             job.control,
             [loss.generator],
+            model.tables if loss.by_rows else (),
         )
     return recommender, fitted
 
@@ -174,6 +175,15 @@ class UnifiedLoss:
         """First and last but one row of the table, by domain."""
         self.generator = torch.Generator().manual_seed(seed)
         self.drawn_by = torch.from_numpy((counts.astype(np.float64) + 1) ** POWER)
+        self.large = {name: last - first > WHOLE for name, (first, last) in self.rows.items()}
+        """Domains of which strangers' items are told from a sample."""
+        self.upto = {name: self.drawn_by[first:last].cumsum(0) for name, (first, last) in self.rows.items()}
+        """What a sample is drawn by, summed up, so that a draw does not go through all items."""
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether a step makes only the items that it looks at."""
+        return not self.config.cold_loss or any(self.large.values())
 
     def __call__(self, net: nn.Module, step: Step) -> dict[str, Tensor]:
         """{"loss", "next", "cold"}; a part that weighs nothing, or that nobody of the step has, is missing."""
@@ -181,9 +191,15 @@ class UnifiedLoss:
         parts, config, device = dict[str, Tensor](), self.config, net.item.device
         windows, drawn = step.windows.to(device), [some.to(device) for some in self.draw()]
         cold = bool(config.cold_loss) and len(step.source) > 0
-        # Strangers' items are told from whole domains; else only what is looked at in this step is made.
-        looked_at = [windows.items.flatten(), windows.targets.flatten(), *drawn]
-        table = net.table(None if cold else torch.cat([windows.items.new_zeros(1), *looked_at]).unique())
+        source, target = step.source.to(device), step.target.to(device)
+        moved = target + (target > 0) * net.n_source  # as in the whole table
+        others = {name: self.rivals(name).to(device) for name in self.rows} if cold else {}
+        rows = None
+        if self.by_rows or not cold:
+            looked_at = [windows.items.flatten(), windows.targets.flatten(), *drawn, *others.values()]
+            strangers = [source.flatten(), moved.flatten()] if cold else []
+            rows = torch.cat([windows.items.new_zeros(1), *looked_at, *strangers]).unique()
+        table = net.table(rows)
         if config.next_loss:
             asked = torch.nonzero(windows.targets.flatten())[:, 0]  # (P,)
             if len(asked):
@@ -191,13 +207,14 @@ class UnifiedLoss:
                 wanted, moment = windows.targets.flatten()[asked], in_windows(net, windows, step.when, asked)
                 parts["next"] = self.next(table, queries, wanted, drawn, moment)
         if cold:
-            source, target = step.source.to(device), step.target.to(device)
-            shift = (target > 0) * net.n_source
             ways = (
                 ("target", source, target, of_strangers(net, step.source_when, step.target_when, source)),
-                ("source", target + shift, source, of_strangers(net, step.target_when, step.source_when, target)),
+                ("source", moved, source, of_strangers(net, step.target_when, step.source_when, target)),
             )
-            told = [self.all_of(table, which, net.after(table, shown), wanted, at) for which, shown, wanted, at in ways]
+            told = [
+                self.all_of(table, which, net.after(table, shown), wanted, others[which], at)
+                for which, shown, wanted, at in ways
+            ]
             parts["cold"] = torch.stack(told).mean()
         weights = {"next": config.next_loss, "cold": config.cold_loss}
         # A step without any part, such as one of windows of single events, still has a gradient: of nothing.
@@ -248,40 +265,45 @@ class UnifiedLoss:
             total = total + found * len(inside)
         return total / len(items)
 
-    def all_of(self, table: Table, which: str, queries: Tensor, items: Tensor, moment: Moment | None = None) -> Tensor:
+    def rivals(self, which: str) -> Tensor:
+        """Items of a domain that those of strangers are told from, all of them or a sample, as in the whole table."""
+        first, last = self.rows[which]
+        if not self.large[which]:
+            return torch.arange(first, last)
+        drawn = torch.rand(8 * self.config.negatives, generator=self.generator, dtype=torch.float64)
+        upto = self.upto[which]
+        return first + torch.searchsorted(upto, drawn * upto[-1], right=True).clamp(max=last - first - 1)
+
+    def all_of(
+        self, table: Table, which: str, queries: Tensor, items: Tensor, others: Tensor, moment: Moment | None = None
+    ) -> Tensor:
         """-log softmax of all items of B people in one domain, the mean over items.
 
         Args:
-            table: of the items.
+            table: of the items and of the others.
             which: "source" or "target".
             queries: (B, Q).
             items: (B, T) items of the domain, 1..I, 0 = padding.
+            others: (M,) of `rivals`.
             moment: when each of the B people is asked, and `own` (B, T); None where no times are known.
         """
-        first, last = self.rows[which]
-        keys = table.keys[first - 1 : last]  # row 0 is of no item of this domain
-        if last - first <= WHOLE:
-            logits = F.pad(F.linear(queries, keys[1:]), (1, 0), value=-torch.inf)
-            if moment is not None:
-                rows, at = torch.nonzero(items, as_tuple=True)
-                own = items[rows, at]
-                risen = F.pad(moment.risen(torch.arange(first, last, device=items.device)), (1, 0))
-                told = moment.of(rows, at).without_own(own + first - 1)
-                logits = logits + risen.index_put((rows, own), told)
-            return multinomial_nll(logits[None], items)
-        weights = self.drawn_by[first:last]
-        number = 8 * self.config.negatives
-        drawn = 1 + torch.multinomial(weights, number, replacement=True, generator=self.generator)
-        log_q = torch.log(number * weights[drawn - 1] / weights.sum()).float().to(queries.device)
-        drawn = drawn.to(queries.device)
+        first = self.rows[which][0]
         rows, at = torch.nonzero(items, as_tuple=True)
-        own = items[rows, at]
-        positive = (queries[rows] * keys[own]).sum(-1)
-        others = queries @ keys[drawn].T
-        if moment is not None:
-            positive = positive + moment.of(rows, at).without_own(own + first - 1)
-            others = others + moment.risen(drawn + first - 1)
+        own = items[rows, at] + first - 1
+        told = None if moment is None else moment.of(rows, at).without_own(own)
+        if not self.large[which]:
+            begin = int(table.place(others[:1]))
+            logits = F.pad(F.linear(queries, table.keys[begin : begin + len(others)]), (1, 0), value=-torch.inf)
+            if moment is not None and told is not None:
+                risen = F.pad(moment.risen(others), (1, 0))
+                logits = logits + risen.index_put((rows, own - first + 1), told)
+            return multinomial_nll(logits[None], items)
+        weights = self.drawn_by[others.cpu()]
+        log_q = torch.log(len(others) * weights / self.upto[which][-1]).float().to(queries.device)
+        positive = (queries[rows] * F.embedding(table.place(own), table.keys)).sum(-1)
+        negative = queries @ F.embedding(table.place(others), table.keys).T
+        if moment is not None and told is not None:
+            positive, negative = positive + told, negative + moment.risen(others)
         # Whatever the person took is no item that theirs are to be told from.
-        mine = (items[:, :, None] == drawn).any(1)  # (B, M)
-        negative = others.masked_fill(mine, -torch.inf)
-        return losses.sampled_softmax(positive, negative[rows], log_q)
+        mine = (items[:, :, None] + first - 1 == others).any(1)  # (B, M)
+        return losses.sampled_softmax(positive, negative.masked_fill(mine, -torch.inf)[rows], log_q)

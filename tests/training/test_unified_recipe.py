@@ -19,6 +19,7 @@ from crossrec.errors import CrossrecError
 from crossrec.evaluation.protocol import quick
 from crossrec.models.trend import Trend
 from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
+from crossrec.training import lazy
 from crossrec.training import unified as recipe
 from crossrec.training.job import Job
 from crossrec.training.loop import Control
@@ -232,16 +233,17 @@ def test_all_items_of_a_stranger_from_the_whole_domain_or_from_a_sample(monkeypa
     queries, items = torch.randn(2, table.keys.shape[1]), torch.tensor([[0, 2, 6], [0, 0, 1]])
     logits = queries @ table.keys[5:].T
     told = [F.cross_entropy(logits[b][None], torch.tensor([item - 1])) for b, item in ((0, 2), (0, 6), (1, 1))]
-    whole = loss.all_of(table, "target", queries, items)
+    whole = loss.all_of(table, "target", queries, items, loss.rivals("target"))
     torch.testing.assert_close(whole, torch.stack(told).mean())
     monkeypatch.setattr(recipe, "WHOLE", 0)
+    loss = UnifiedLoss(UnifiedRecipeConfig(negatives=5000), np.arange(11), 4, 0)
     # The sample leaves the person's other items out, and its sum is corrected to that over all the rest.
     own = [(0, 1, [1, 5]), (0, 5, [1, 5]), (1, 0, [0])]
     expected = []
     for b, at, mine in own:
         rivals = [logits[b, j] for j in range(6) if j not in mine]
         expected.append(torch.logsumexp(torch.stack([logits[b, at], *rivals]), 0) - logits[b, at])
-    drawn = loss.all_of(table, "target", queries, items)
+    drawn = loss.all_of(table, "target", queries, items, loss.rivals("target"))
     torch.testing.assert_close(drawn, torch.stack(expected).mean(), rtol=0.02, atol=0.02)
 
 
@@ -358,3 +360,32 @@ def test_nobody_to_learn_from_is_one_sentence(make_pair: MakePair) -> None:
 def test_numbers_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(CrossrecError, match=message):
         from_dict(UnifiedRecipeConfig, settings)
+
+
+@pytest.mark.parametrize("large", [("source", "target"), ("target",), ()])
+def test_a_step_that_makes_only_what_it_looks_at_comes_to_the_same(
+    random_pair: MakePair, monkeypatch: pytest.MonkeyPatch, large: tuple[str, ...]
+) -> None:
+    """Of a domain that is large some rows are made, and moved; made and moved as a whole the weights are the same."""
+    pair = timed(random_pair(3, users=60))
+    settings = {"cold_loss": 1.0 if large else 0.0, "epochs": 3, "dropout": 0.0, "input_dropout": 0.0}
+    work = job(pair, **settings, taste_dropout=0.0, average=1.0)
+    monkeypatch.setattr(recipe, "SMALL_CATALOGUE", 0)
+
+    class Sampled(UnifiedLoss):
+        def __init__(self, *given: Any):
+            super().__init__(*given)
+            self.large = {name: name in large for name in self.rows}
+
+    def weights(by_rows: bool) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr(lazy, "LAZY_FROM", 1 if by_rows else 10**9)
+        monkeypatch.setattr(Sampled, "by_rows", by_rows or not large)
+        monkeypatch.setattr(recipe, "UnifiedLoss", Sampled)
+        found = unified(work)[0]
+        assert isinstance(found, UnifiedRecommender)
+        return dict(found.model.state_dict())
+
+    here, there = weights(True), weights(False)
+    for name in ("item", "bias", "read", "write", "position.weight", "blocks.0.ff.0.weight"):
+        assert (here[name] - there[name]).abs().mean() < 0.02 * there[name].abs().mean(), name
+    assert not torch.equal(here["item"], there["item"])

@@ -16,13 +16,12 @@ class LiGRBlock(Block):
 
     def __init__(self, config: SASRecConfig):
         super().__init__(config)
-        d = config.dim
+        d, self.pre = config.dim, True
         self.gates = nn.ModuleList(nn.Linear(d, d) for _ in range(2))
         self.ff = nn.Sequential(SwiGLU(d, config.dropout))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D); position t sees positions 0..t."""
-        x = x + torch.sigmoid(self.gates[0](x)) * self.drop(self.attend(self.norm1(x)))
+    def _through(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + torch.sigmoid(self.gates[0](x)) * self.drop(attended)
         return x + torch.sigmoid(self.gates[1](x)) * self.drop(self.ff(self.norm2(x)))
 
 

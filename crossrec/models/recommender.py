@@ -123,10 +123,32 @@ def hide_seen(scores: Floats, histories: Histories) -> Floats:
 def top_k(scores: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
     """Items and scores of the k largest columns of each row, largest first; 0 / -inf where there are fewer."""
     wanted = min(k, scores.shape[1])
-    best, items = torch.from_numpy(scores).topk(wanted, dim=1)
+    best, items = _largest(torch.from_numpy(scores), wanted)
     values, at = best.numpy(), items.numpy()
     at[np.isneginf(values)] = 0
     if wanted < k:
         pad = ((0, 0), (0, k - wanted))
         at, values = np.pad(at, pad), np.pad(values, pad, constant_values=-np.inf)
     return at, values
+
+
+BLOCK = 64
+"""Columns whose largest value is looked at before they are."""
+
+
+def _largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and columns of the k largest of each row, largest first.
+
+    They lie in the k blocks with the largest maxima, and maxima are found several times as fast as an order.
+    """
+    rows, columns = scores.shape
+    blocks = columns // BLOCK
+    if blocks <= 2 * k:
+        return scores.topk(k, dim=1)
+    tail = torch.arange(blocks * BLOCK, columns)
+    maxima = scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK)).amax(2)
+    chosen = maxima.topk(k, dim=1, sorted=False).indices  # (B, k)
+    at = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK)).flatten(1)
+    at = torch.cat([at, tail.expand(rows, -1)], dim=1)  # (B, k * BLOCK + the rest)
+    best, found = scores.gather(1, at).topk(k, dim=1)
+    return best, at.gather(1, found)

@@ -76,10 +76,25 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D); position t sees positions 0..t."""
+        return self._through(x, self.attend(self.norm1(x) if self.pre else x))
+
+    def at(self, x: Tensor, places: Tensor) -> Tensor:
+        """(B, T, D), places (B,) -> (B, D), what `forward` gives there, without the work for the other positions."""
+        rows = torch.arange(len(x), device=x.device)
+        y, (b, t, d) = self.norm1(x) if self.pre else x, x.shape
+        asked, (weight, bias) = y[rows, places], (self.qkv.weight, self.qkv.bias)
+        q = F.linear(asked, weight[:d], bias[:d]).view(b, self.heads, 1, d // self.heads)
+        k, v = F.linear(y, weight[d:], bias[d:]).view(b, t, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        seen = torch.arange(t, device=x.device) <= places[:, None]  # (B, T)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
+        return self._through(x[rows, places], self.out(found.reshape(b, d)))
+
+    def _through(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residuals and the feed-forward layer; (..., D)."""
         if self.pre:
-            x = x + self.drop(self.attend(self.norm1(x)))
+            x = x + self.drop(attended)
             return x + self.drop(self.ff(self.norm2(x)))
-        x = self.norm1(x + self.drop(self.attend(x)))
+        x = self.norm1(x + self.drop(attended))
         return self.norm2(x + self.drop(self.ff(x)))
 
     def attend(self, x: Tensor) -> Tensor:
@@ -128,36 +143,46 @@ class SASRec(nn.Module):
         Returns:
             (B, T+1, D); states after the end of a row's items are meaningless.
         """
-        x = (
-            F.pad(take(self.item.weight, items), (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]
-        )  # (B, T+1, D)
-        x = self.drop(x)
+        x = self._embedded(items)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
     def last(self, items: Tensor) -> Tensor:
         """(B, T) left-padded -> (B, D), the state after all (at most the last `max_len`) of each row's items."""
-        return self._pool(items, lambda states, length: states[torch.arange(len(states)), length])
+
+        def after_all(right: Tensor, length: Tensor) -> Tensor:
+            x, final = self._embedded(right), self.blocks[-1]
+            for block in self.blocks[:-1]:
+                x = block(x)
+            assert isinstance(final, Block)
+            return self.norm(final.at(x, length))
+
+        return self._by_length(items, after_all)
 
     def mean(self, items: Tensor) -> Tensor:
         """(B, T) left-padded -> (B, D), the mean of the states after 1, 2, ... of each row's items; 0 without items."""
 
-        def pool(states: Tensor, length: Tensor) -> Tensor:
+        def mean_of(right: Tensor, length: Tensor) -> Tensor:
+            states = self(right)
             at = torch.arange(states.shape[1], device=states.device)
             inside = (at > 0) & (at <= length[:, None])  # (B, T+1)
             return (states * inside[..., None]).sum(1) / length.clamp(min=1)[:, None]
 
-        return self._pool(items, pool)
+        return self._by_length(items, mean_of)
 
-    def _pool(self, items: Tensor, pool: Callable[[Tensor, Tensor], Tensor], rows: int = 128) -> Tensor:
-        """Applies `pool` to the states (b, T+1, D) and lengths (b,) of rows of like length: little work is padding."""
+    def _embedded(self, items: Tensor) -> Tensor:
+        """(B, T) -> (B, T+1, D)"""
+        x = F.pad(take(self.item.weight, items), (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]
+        return self.drop(x)
+
+    def _by_length(self, items: Tensor, ask: Callable[[Tensor, Tensor], Tensor], rows: int = 128) -> Tensor:
+        """Applies `ask` to right-padded rows (b, T) of like length, and their lengths (b,): little work is padding."""
         items = items[:, -self.config.max_len :]
         out = torch.empty(len(items), self.config.dim, device=items.device)
         order = (items > 0).sum(1).argsort()
         for part in order.split(rows):
-            right, length = right_pad(items[part])
-            out[part] = pool(self(right), length)
+            out[part] = ask(*right_pad(items[part]))
         return out
 
     def queries(self, states: Tensor) -> Tensor:

@@ -80,7 +80,8 @@ class LazyAdamW(torch.optim.AdamW):
         m, v, old = state["exp_avg"][rows], state["exp_avg_sq"][rows], table[rows]
         rate = group["lr"] * (1 - beta2**since).sqrt() / (1 - beta1**since)
         a = each(torch.where(since > 0, rate, 0.0)) * torch.where(v > 0, m / v.sqrt(), 0.0)
-        table[rows] = each(decay**k) * old - a * each(sums(decay, ratio, k))
+        # Past the version counter: in the same step other rows may have been read already, and those stay as they are.
+        table.data[rows] = each(decay**k) * old - a * each(sums(decay, ratio, k))
         if id(table) in self.averages:
             average, keep = self.averages[id(table)]
             # After j steps the row is along * w^j + across * r^j.

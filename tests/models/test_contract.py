@@ -421,6 +421,19 @@ def test_loading_what_is_not_whole_is_told_in_one_sentence(recommender: Recommen
         Recommender.load(tmp_path)
 
 
+@pytest.mark.parametrize("columns", [200, 1281, 3000])
+def test_top_k_of_a_long_row_is_that_of_a_sort(columns: int) -> None:
+    scores = np.random.default_rng(0).normal(size=(7, columns)).astype(np.float32)
+    scores[0, : columns - 3] = -np.inf  # fewer than k are left
+    scores[1] = np.sort(scores[1])  # the largest lie side by side, at the end
+    scores[2] = np.sort(scores[2])[::-1]
+    items, values = top_k(scores.copy(), 10)
+    assert values.tolist() == (-np.sort(-scores, axis=1)[:, :10]).tolist()
+    assert items[1:].tolist() == np.argsort(-scores[1:], axis=1)[:, :10].tolist()
+    assert sorted(items[0, :3].tolist()) == [columns - 3, columns - 2, columns - 1]
+    assert not items[0, 3:].any()
+
+
 def test_top_k() -> None:
     scores = np.array([[-np.inf, 1, 3, 2], [-np.inf, -np.inf, -np.inf, 5]], np.float32)
     items, values = top_k(scores.copy(), 2)

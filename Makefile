@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: demo serve test check format clean
+.PHONY: demo serve test check format bench clean
 
 demo: $(VENV)/.ready ## install, build the demo, serve the app
 	$(BIN)/crossrec demo
@@ -28,8 +28,13 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# DATA: a folder of benchmark files, see bench/all.py; BENCH: its other options, such as --quick or --only train
+bench: $(VENV)/.ready-dev bench/.venv/.ready ## side by side with what people would pick instead; writes bench/results.md
+	$(BIN)/crossrec demo
+	$(BIN)/python bench/all.py --home artifacts $(if $(DATA),--data $(DATA)) $(BENCH)
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) bench/.venv build *.egg-info
 
 $(VENV)/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "crossrec needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
@@ -39,4 +44,9 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+bench/.venv/.ready: bench/requirements.txt
+	$(PYTHON) -m venv bench/.venv
+	bench/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	touch $@

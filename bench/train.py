@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round on little data")
     asked = parser.parse_args()
     if not PEERS.exists():
-        parser.error(f"the peers are missing: `make {PEERS.relative_to(ROOT)}` installs them")
+        parser.error("the peers are missing: `make bench/.venv/.ready` installs them")
     with tempfile.TemporaryDirectory() as folder:
         path = asked.file or Path(folder) / "sequences.txt.gz"
         if asked.quick:

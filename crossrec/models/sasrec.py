@@ -111,6 +111,7 @@ class SASRec(nn.Module):
         """counts: (I+1,) training events of each item, where the bias starts; needed only for training."""
         super().__init__()
         self.config, self.n_items = config, n_items
+        self._made: tuple[int, Tensor] | None = None
         d = config.dim
         self.item = nn.Embedding(n_items + 1, d, padding_idx=0)
         self.position = nn.Embedding(config.max_len + 1, d)  # row 0 is the start state
@@ -203,7 +204,14 @@ class SASRec(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., D) -> (..., I+1)."""
-        return self.queries(states) @ self.keys().T
+        return self.queries(states) @ (self.keys() if torch.is_grad_enabled() else self._all_keys()).T
+
+    def _all_keys(self) -> Tensor:
+        """(I+1, E) of the weights as they are: made once, and anew when a training has moved them."""
+        moved = sum(table._version for table in self.tables)
+        if self._made is None or self._made[0] != moved or self._made[1].device != self.item.weight.device:
+            self._made = moved, self.keys()
+        return self._made[1]
 
 
 def right_pad(items: Tensor) -> tuple[Tensor, Tensor]:

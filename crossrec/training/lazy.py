@@ -26,6 +26,8 @@ from crossrec.models.tables import FRESHEN
 
 LAZY_FROM = 50_000
 """Rows from which on a table is trained lazily: below, moving all of them at once is as fast."""
+CHUNK = 65_536
+"""Rows that are brought up to date at once when all are."""
 
 
 class LazyAdamW(torch.optim.AdamW):
@@ -64,8 +66,11 @@ class LazyAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def freshen(self, table: Tensor, rows: Tensor | None = None) -> None:
         """Moves some rows, of any shape and repeated or not, or all, to where AdamW would have moved them by now."""
-        state, group = self._of(table), self._group(table)
-        rows = torch.arange(len(table), device=table.device) if rows is None else rows.flatten()
+        if rows is None:
+            for some in torch.arange(len(table), device=table.device).split(CHUNK):
+                self.freshen(table, some)
+            return
+        state, group, rows = self._of(table), self._group(table), rows.flatten()
         rows = rows[state["stamp"][rows] < state["step"]].unique()
         if not len(rows):
             return

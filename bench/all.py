@@ -2,8 +2,8 @@
 
     python bench/all.py --data FOLDER --home HOME [--quick] [--only train rank ...]
 
-FOLDER may hold `beauty_sequences.txt.gz` (a user and their items a line) and reviews of the 2023 edition as *.jsonl; what
-is not there is invented. HOME is a folder of artifacts with the demo; without one the pages are not measured. A
+FOLDER may hold `beauty_sequences.txt.gz` (a user and their items a line) and reviews of the 2023 edition as *.jsonl;
+what is not there is invented. HOME is a folder of artifacts with the demo; without one the pages are not measured. A
 measurement that fails is told as such and stops nothing. `--only` leaves the other sections as they are.
 """
 
@@ -51,8 +51,8 @@ def machine() -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     used = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
     return (
-        f"{os.cpu_count()} cores ({cpu[1] if cpu else platform.machine()}), {pages:.0f} GiB, {platform.system()}, Python "
-        f"{platform.python_version()}; {used}; commit {commit.strip() or 'unknown'}; "
+        f"{os.cpu_count()} cores ({cpu[1] if cpu else platform.machine()}), {pages:.0f} GiB, {platform.system()}, "
+        f"Python {platform.python_version()}; {used}; commit {commit.strip() or 'unknown'}; "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
     )
 

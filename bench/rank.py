@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from generated import sequences
-from harness import PEERS, ROOT, ratio, section, spread, table, turns
+from harness import PEERS, ratio, section, spread, table, turns
 from train import ours, peer
 
 

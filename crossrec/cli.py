@@ -18,15 +18,7 @@ from crossrec.cli_runs import runs
 from crossrec.cli_text import encode
 from crossrec.cli_train import SHORTHANDS, SplitKind, shorthand, train
 from crossrec.cli_tune import tune
-from crossrec.console import (
-    Reporter,
-    console,
-    show_cold,
-    show_comparison,
-    show_control,
-    show_evaluation,
-    show_ratings,
-)
+from crossrec.console import Reporter, console
 from crossrec.errors import CrossrecError
 from crossrec.stopping import Stop, Stopped
 from crossrec.threads import set_threads
@@ -53,7 +45,8 @@ app.command()(encode)
 
 def main() -> None:
     """Runs the command line; every failure of the user's kind becomes one sentence and exit code 1."""
-    set_threads()
+    if sys.argv[1:2] != ["data"]:  # which computes nothing with torch, and it takes seconds to load
+        set_threads()
     try:
         # Of several processes one speaks; what another says is said where it fails alone.
         with nullcontext() if processes.is_main() else redirect_stdout(io.StringIO()):
@@ -163,6 +156,7 @@ def eval_compare(
     html: Html = None,
 ) -> None:
     """Compare the newest transfer run of a dataset with its baseline; trains the simple recommenders if missing."""
+    from crossrec.console_results import show_comparison
     from crossrec.runs.compare import compare_dataset
 
     _check_place(html)
@@ -180,6 +174,7 @@ def eval_cold(
     html: Html = None,
 ) -> None:
     """Compare the recommenders for cold users on one split; trains the cheap ones that are missing."""
+    from crossrec.console_results import show_cold
     from crossrec.runs.coldstart import compare_cold
 
     _check_place(html)
@@ -195,6 +190,7 @@ def compare(
     html: Html = None,
 ) -> None:
     """Compare finished runs of one dataset and split, paired over users; asks the controls that were not asked."""
+    from crossrec.console_results import show_comparison
     from crossrec.runs.compare import ask_missing, compare_runs, sides_of
     from crossrec.runs.folder import open_run
 
@@ -216,6 +212,7 @@ def evaluate(
     json_: Json = False,
 ) -> None:
     """Evaluate a finished run again, as it is or under a control; nothing is written."""
+    from crossrec.console_results import show_control, show_evaluation, show_ratings
     from crossrec.evaluation.statistics import rounded
     from crossrec.runs import controls
     from crossrec.runs.compare import stored_rows

@@ -7,7 +7,7 @@ import typer
 
 from crossrec import paths
 from crossrec.cli_data import Json, print_json
-from crossrec.console import console, percent_done, show_evaluation, show_validation, table
+from crossrec.console import console, percent_done, show_validation, table
 from crossrec.errors import CrossrecError
 from crossrec.runs.folder import is_untested
 
@@ -61,6 +61,8 @@ def runs_show(name: Run, json_: Json = False) -> None:
     if metrics and run.untested:
         show_validation(name, metrics["valid"])
     elif metrics:
+        from crossrec.console_results import show_evaluation
+
         show_evaluation(name, metrics["test"])
         if (said := sentence(metrics)) is not None:
             console.print(said)

@@ -16,7 +16,7 @@ from crossrec.cli_data import (
     dataset_name,
     print_json,
 )
-from crossrec.console import Reporter, console, show_evaluation, show_validation
+from crossrec.console import Reporter, console, show_validation
 from crossrec.stopping import Stop
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")]
@@ -221,6 +221,8 @@ def _show(run: Any, json_: bool) -> None:
     if run.untested:
         show_validation(run.name, metrics["valid"])
     else:
+        from crossrec.console_results import show_evaluation
+
         show_evaluation(run.name, metrics["test"])
     fit = metrics["fit"]
     if (said := sentence(metrics)) is not None:

@@ -26,6 +26,7 @@ DOORS = {
     "cli_train",
     "cli_tune",
     "console",
+    "console_results",
     "__main__",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -145,15 +146,19 @@ def write_parquet(
     digest.update(f"{path.name}:{','.join(f'{f.name} {f.type}' for f in schema)};".encode())
     rows = 0
     waiting: list[pa.RecordBatch] = []
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    # Texts hardly repeat: a dictionary of them is work for nothing.
+    repeated = [name for name in schema.names if name not in ("title", "text")]
+    how: dict[str, Any] = {"compression": "zstd", "use_dictionary": repeated}
+    with ThreadPoolExecutor(1) as pool, pq.ParquetWriter(path, schema, **how) as writer:
 
         def flush(everything: bool) -> None:
             nonlocal rows, waiting
             table = pa.Table.from_batches(waiting, reader.schema)
             while table.num_rows >= CHUNK or (everything and table.num_rows):
                 chunk = table.slice(0, CHUNK).cast(schema).combine_chunks()
-                _hash(chunk, digest)
+                hashed = pool.submit(_hash, chunk, digest)  # beside the writing: both take their time outside Python
                 writer.write_table(chunk, row_group_size=CHUNK)
+                hashed.result()
                 rows += chunk.num_rows
                 table = table.slice(CHUNK)
             waiting = table.to_batches()

@@ -239,7 +239,8 @@ def test_on_a_demo_world_the_oracle_stands_last(cold_tiny: dict[str, Run]) -> No
 
 
 def test_the_console_shows_every_sentence(cold_tiny: dict[str, Run]) -> None:
-    from crossrec.console import console, show_cold
+    from crossrec.console import console
+    from crossrec.console_results import show_cold
 
     result = compare_cold_runs(list(cold_tiny.values()))
     with console.capture() as captured:

@@ -2,7 +2,8 @@
 
     python bench/encode.py FOLDER --texts 512 --rounds 3 --threads 2
 
-Both run in turns on the same texts, drawn from all files of the folder; the store begins empty in every round.
+Both run in turns on the same texts, drawn from all files of the folder, or from the reviews of the demo where there is
+none; the store begins empty in every round.
 """
 
 import argparse
@@ -18,7 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from harness import ratio, section, spread, table, turns
 
+from crossrec.data.demo import DemoConfig, generate
 from crossrec.text.dataset import event_text
 from crossrec.text.encoder import load_encoder
 from crossrec.text.files import wheel_file
@@ -43,8 +46,9 @@ def read(folder: Path, most: int, shortest: int, longest: int, seed: int) -> lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Texts a second of the vector store, against a plain loop.")
-    parser.add_argument("folder", type=Path, help="reviews of the 2023 edition, *.jsonl or *.jsonl.gz")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="reviews of the 2023 edition, *.jsonl or *.jsonl.gz")
+    parser.add_argument("--quick", action="store_true", help="few texts, one round")
     parser.add_argument("--texts", type=int, default=512, help="how many texts (512)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of both, in turns (3)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of torch (every core)")
@@ -52,8 +56,14 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=10**9, help="most characters of a text")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of texts (0)")
     asked = parser.parse_args()
+    if asked.quick:
+        asked.texts, asked.rounds = 64, 1
     torch.set_num_threads(asked.threads)
-    texts = read(asked.folder, asked.texts, asked.shortest, asked.longest, asked.seed)
+    texts = (
+        invented(asked.texts)
+        if asked.folder is None
+        else read(asked.folder, asked.texts, asked.shortest, asked.longest, asked.seed)
+    )
     if not texts:
         parser.error(f"{asked.folder} has no reviews of that length")
 
@@ -64,10 +74,6 @@ def main() -> None:
     encoder = load_encoder("minilm")
     assert isinstance(encoder, SentenceEncoder)
     lengths = [len(ids) for ids in model.tokenizer(texts, truncation=True, max_length=256)["input_ids"]]
-    print(
-        f"{len(texts)} texts, {statistics.mean(lengths):.0f} tokens on average, {statistics.median(lengths):.0f} median"
-    )
-    print(f"{asked.threads} threads, {encoder.key}, on {model.device}")
 
     def plain() -> np.ndarray:
         some = [texts[i : i + 64] for i in range(0, len(texts), 64)]
@@ -82,22 +88,32 @@ def main() -> None:
 
     encoder.encode(texts[:8])  # the model is loaded before the clock starts
     model.encode(texts[:8], show_progress_bar=False)
-    speeds: list[tuple[float, float]] = []
-    for number in range(1, asked.rounds + 1):
-        (first, slow), (second, fast) = timed(plain), timed(ours)
-        speeds.append((len(texts) / slow, len(texts) / fast))
-        print(f"round {number}: plain loop {speeds[-1][0]:.1f}, store {speeds[-1][1]:.1f} texts a second", flush=True)
+    kept: dict[str, np.ndarray] = {}
+
+    def speed(name: str, run: Callable[[], np.ndarray]) -> float:
+        began = time.perf_counter()
+        kept[name] = run()
+        return len(texts) / (time.perf_counter() - began)
+
+    found = turns({"plain": lambda: speed("plain", plain), "store": lambda: speed("store", ours)}, asked.rounds)
+    first, second = kept["plain"], kept["store"]
     cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
-    ratios = [fast / slow for slow, fast in speeds]
-    print(f"plain loop {statistics.median(s for s, _ in speeds):.1f} texts a second (median)")
-    print(f"store      {statistics.median(f for _, f in speeds):.1f} texts a second (median)")
-    print(f"ratio      {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
-    print(f"cosine between the two: {cosines.min():.5f} at least")
+    rows = [
+        ["vector store", spread(found["store"], 0), f"**{ratio(found['store'], found['plain'])}**"],
+        ["the same model, 64 texts at a time", spread(found["plain"], 0), ""],
+    ]
+    about = (
+        f"{len(texts):,} {'invented' if asked.folder is None else 'real'} reviews, {statistics.mean(lengths):.0f} "
+        f"tokens on average and {statistics.median(lengths):.0f} in the median; {encoder.key}, {asked.threads} threads, "
+        f"{asked.rounds} rounds; cosine between the two at least {cosines.min():.4f}."
+    )
+    section("Encoding", about, table(["", "texts a second", "times as fast"], rows))
 
 
-def timed(run: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
-    start = time.perf_counter()
-    return run(), time.perf_counter() - start
+def invented(most: int) -> list[str]:
+    """Different reviews of the demo world."""
+    found = generate(DemoConfig()).events["source"]["text"]
+    return list(dict.fromkeys(text for text in found if text))[:most]
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def hide_seen(scores: Floats, histories: Histories) -> Floats:
 def top_k(scores: Floats, k: int) -> tuple[NDArray[np.int64], Floats]:
     """Items and scores of the k largest columns of each row, largest first; 0 / -inf where there are fewer."""
     wanted = min(k, scores.shape[1])
-    best, items = _largest(torch.from_numpy(scores), wanted)
+    best, items = largest(torch.from_numpy(scores), wanted)
     values, at = best.numpy(), items.numpy()
     at[np.isneginf(values)] = 0
     if wanted < k:
@@ -136,7 +136,7 @@ BLOCK = 64
 """Columns whose largest value is looked at before they are."""
 
 
-def _largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def largest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Values and columns of the k largest of each row, largest first.
 
     They lie in the k blocks with the largest maxima, and maxima are found several times as fast as an order.

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crossrec.models.recommender import largest
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -47,8 +49,7 @@ def exact(table: NDArray[np.float16], known: NDArray[np.bool_], queries: Floats,
         for start in range(0, len(table), BLOCK):
             part = rows[start : start + BLOCK]
             torch.mm(some, block[: len(part)].copy_(part).T, out=products[:, start : start + len(part)])
-        products[:, absent] = -torch.inf
-        best, at = products.topk(min(k, len(table)), dim=1)
+        best, at = largest(products.masked_fill_(absent, -torch.inf), min(k, len(table)))
         values.append(best)
         items.append(at.masked_fill(best.isneginf(), 0))
     return torch.cat(items).numpy(), torch.cat(values).numpy()

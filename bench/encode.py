@@ -104,8 +104,8 @@ def main() -> None:
     ]
     about = (
         f"{len(texts):,} {'invented' if asked.folder is None else 'real'} reviews, {statistics.mean(lengths):.0f} "
-        f"tokens on average and {statistics.median(lengths):.0f} in the median; {encoder.key}, {asked.threads} threads, "
-        f"{asked.rounds} rounds; cosine between the two at least {cosines.min():.4f}."
+        f"tokens on average and {statistics.median(lengths):.0f} in the median; {encoder.key}, "
+        f"{asked.threads} threads, {asked.rounds} rounds; cosine between the two at least {cosines.min():.4f}."
     )
     section("Encoding", about, table(["", "texts a second", "times as fast"], rows))
 

@@ -2,10 +2,10 @@
 
     python bench/pages.py HOME --rounds 5
 
-HOME is a folder of artifacts with the demo (`crossrec demo`), which is copied, and perhaps other datasets with runs, which
-are measured too. Times are taken in Chromium: from the beginning of a navigation in a fresh browser to the frame in which
-the page's title stands and its script has ended; and from the key that runs a page again (R) to the frame in which it has
-ended. Each page was visited by somebody before, but for "after the start", its first visit on a new server.
+HOME is a folder of artifacts with the demo (`crossrec demo`), which is copied, and perhaps other datasets with runs,
+which are measured too. Times are taken in Chromium: from the beginning of a navigation in a fresh browser to the frame in
+which the page's title stands and its script has ended; and from the key that runs a page again (R) to the frame in which
+it has ended. Each page was visited before, but for "after the start": that is its first visit on a new server.
 """
 
 import argparse
@@ -23,8 +23,9 @@ WATCH = """
 const app = () => document.querySelector('[data-testid=stApp]');
 const ended = () => app() && app().dataset.testScriptState === 'notRunning';
 window.painted = 0; window.again = 0;
-const look = () => { if (ended() && document.querySelector('[data-testid=stMain] h1')) window.painted = performance.now();
-                     else requestAnimationFrame(look) };
+const look = () => {
+    if (ended() && document.querySelector('[data-testid=stMain] h1')) window.painted = performance.now();
+    else requestAnimationFrame(look) };
 requestAnimationFrame(look);
 document.addEventListener('keydown', event => {
     let ran = false; window.again = 0;

@@ -3,9 +3,9 @@
     python bench/pages.py HOME --rounds 5
 
 HOME is a folder of artifacts with the demo (`crossrec demo`), which is copied, and perhaps other datasets with runs,
-which are measured too. Times are taken in Chromium: from the beginning of a navigation in a fresh browser to the frame in
-which the page's title stands and its script has ended; and from the key that runs a page again (R) to the frame in which
-it has ended. Each page was visited before, but for "after the start": that is its first visit on a new server.
+which are measured too. Times are taken in Chromium: from the start of a navigation in a fresh browser to the frame in
+which the page's title stands and its script has ended; and from the key that runs a page again (R) to the frame of
+its end. Each page was visited before, but for "after the start": that is its first visit on a new server.
 """
 
 import argparse

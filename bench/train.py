@@ -1,6 +1,6 @@
 """SASRec: seconds an epoch and time to a quality, beside RecTools, epoch by epoch in turns.
 
-    python bench/train.py [FILE] --epochs 3 --until 10
+    python bench/train.py [FILE] --epochs 3 --until 8
 
 FILE holds sequences, a user and their items a line; without one, sequences as many as Beauty's are invented. Both train
 on the same machine, data, width (64), blocks (2), heads (1), length (50), batch (256), dropout (0.2) and threads. The
@@ -99,8 +99,8 @@ def quality(path: Path, most: int, threads: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?")
-    parser.add_argument("--epochs", type=int, default=3, help="rounds of one epoch each, after one that does not count")
-    parser.add_argument("--until", type=int, default=8, help="epochs of the peer for the time to a quality; 0 for none")
+    parser.add_argument("--epochs", type=int, default=2, help="rounds of one epoch each, after one that does not count")
+    parser.add_argument("--until", type=int, default=5, help="epochs of the peer for the time to a quality; 0 for none")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--quick", action="store_true", help="one round on little data")
     asked = parser.parse_args()

@@ -43,7 +43,7 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     ("content", COLD, {}),
     ("biases", COLD, {}),
     ("linear-map", COLD, {"ridge": 100.0}),
-    ("ensemble", COLD, {"hidden": 256, "batch_size": 64, "ridge": 100.0}),
+    ("ensemble", COLD, {"hidden": 256, "batch_size": 64, "ridge": 100.0, "patience": 8}),  # 42 people say when to stop
     ("unified", COLD, UNIFIED),
     ("popularity", "next-item", {}),
     ("popular-lately", "next-item", {}),

@@ -156,11 +156,16 @@ def full_ranks(
         part = slice(start, start + len(scores))
         seen = scores if np.array_equal(row[part], np.arange(len(scores))) else scores[row[part]]
         mine = value[part, None]
-        rank[part] = 1 + np.count_nonzero(seen > mine, axis=1)
-        tied = np.flatnonzero(np.count_nonzero(seen == mine, axis=1) > 1)
+        rank[part] = 1 + _count(seen > mine)
+        tied = np.flatnonzero(_count(seen == mine) > 1)
         before = shuffle < shuffle[truth[part][tied], None]
-        rank[part][tied] += np.count_nonzero((seen[tied] == mine[tied]) & before, axis=1)
+        rank[part][tied] += _count((seen[tied] == mine[tied]) & before)
     return rank
+
+
+def _count(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(B,) how many of each row are true: row by row, which NumPy does several times as fast as along an axis."""
+    return np.fromiter((np.count_nonzero(row) for row in mask), np.int64, len(mask))
 
 
 def sampled_ranks(
@@ -243,7 +248,7 @@ def _scores(recommender: Recommender, pair: DomainPair, questions: Questions, sh
     scores = recommender.score(shown or histories)
     if scores.shape != (len(questions), pair.target.n_items + 1):
         raise ValueError(f"scores {scores.shape} should be ({len(questions)}, {pair.target.n_items + 1})")
-    if np.isnan(scores).any():
+    if scores.size and np.isnan(scores.min()):  # in one pass, and no table of answers
         raise ValueError(f"{recommender.kind} scored NaN")
     return hide_seen(scores, histories)
 

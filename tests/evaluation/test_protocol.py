@@ -14,7 +14,7 @@ from crossrec.data.histories import Histories
 from crossrec.data.pair import DomainPair
 from crossrec.data.split import Questions, Split, _split, cold_user, split_unstored
 from crossrec.evaluation import protocol
-from crossrec.evaluation.protocol import GROUPS, evaluate, group_masks, metric_names, quick, summary
+from crossrec.evaluation.protocol import GROUPS, evaluate, group_masks, metric_names, quick, ranked, summary
 from crossrec.models.recommender import Floats, Recommender
 
 MakePair = Callable[..., DomainPair]
@@ -183,6 +183,19 @@ def test_chunks_change_nothing(random_pair: MakePair, monkeypatch: pytest.Monkey
     full = [c for c in whole.table if not c.startswith("sampled.")]
     assert cut.table[full].equals(whole.table[full])
     np.testing.assert_array_equal(cut.top, whole.top)
+
+
+def test_of_too_many_questions_quick_asks_some(random_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = random_pair(3, users=40)
+    split = split_unstored(pair)
+    recommender = random_table(pair.n_users, pair.target.n_items, 0)
+    alone = ranked(recommender, pair, split.valid)["ndcg@10"].to_numpy()
+    monkeypatch.setattr(protocol, "LOOKED_AT", 12)
+    recommender.asked.clear()
+    found = quick(recommender, pair, split)
+    assert sum(map(len, recommender.asked)) == 12
+    assert quick(recommender, pair, split) == found  # always the same ones
+    assert found["ndcg@10"] != alone.mean()
 
 
 def test_quick_is_the_mean_of_the_table(random_pair: MakePair) -> None:

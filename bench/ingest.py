@@ -16,9 +16,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from harness import ROOT, child, ratio, say, section, spread, table
+from harness import ROOT, Ran, child, ratio, say, section, spread, table
 
 K = 5
+WAYS = ("loop", "chunks")
+"""Of reading with pandas: line by line, as most tutorials do, and with its own reader in portions."""
 WORDS = 4_000
 """Different portions of text that reviews are put together from."""
 
@@ -68,23 +70,33 @@ def main() -> None:
                 continue
             path = write(folder / "reviews.jsonl", reviews)
             env = {"PYTHONPATH": str(ROOT), "CROSSREC_HOME": str(folder / "home")}
-            ours, theirs = [], []
-            for number in range(asked.rounds if reviews in asked.peer else 1):
+            ours: list[Ran] = []
+            theirs: dict[str, list[Ran]] = {way: [] for way in (WAYS if reviews in asked.peer else ())}
+            for number in range(asked.rounds if theirs else 1):
                 command = ["-m", "crossrec", "data", "import", f"made-{number}", "--target", path, "--k-core", str(K)]
                 ours.append(child([sys.executable, *command, "--json"], env))
                 say(f"  {reviews:,}, crossrec: {ours[-1].seconds:.1f} s, {ours[-1].peak:,.0f} MiB")
                 made = json.loads((folder / "home" / "datasets" / f"made-{number}" / "dataset.json").read_text())
                 shutil.rmtree(folder / "home")
-                if reviews in asked.peer:
+                for way, runs in theirs.items():
                     (folder / "peer").mkdir()
                     peer = ROOT / "bench" / "peers" / "pandas_ingest.py"
-                    theirs.append(child([sys.executable, peer, path, folder / "peer", str(K)]))
-                    say(f"  {reviews:,}, pandas: {theirs[-1].seconds:.1f} s, {theirs[-1].peak:,.0f} MiB")
+                    runs.append(child([sys.executable, peer, path, folder / "peer", str(K), way]))
+                    say(f"  {reviews:,}, pandas, {way}: {runs[-1].seconds:.1f} s, {runs[-1].peak:,.0f} MiB")
                     shutil.rmtree(folder / "peer")
                     counts = {one: made["counts"][f"target_{one}"] for one in ("users", "items", "events")}
-                    assert counts == theirs[-1].told, f"not the same: {counts} and {theirs[-1].told}"
+                    assert counts == runs[-1].told, f"not the same: {counts} and {runs[-1].told}"
             size = path.stat().st_size / 1e9
         took = [one.seconds for one in ours]
+        beside = []
+        for way in WAYS:
+            runs = theirs.get(way, [])
+            slow = [one.seconds for one in runs]
+            beside += (
+                [spread(slow, 1), f"{max(one.peak for one in runs):,.0f}", f"**{ratio(slow, took)}**"]
+                if runs
+                else [""] * 3
+            )
         rows.append(
             [
                 f"{reviews:,}",
@@ -93,12 +105,11 @@ def main() -> None:
                 spread(took, 1),
                 f"{reviews / min(took):,.0f}",
                 f"{max(one.peak for one in ours):,.0f}",
-                spread([one.seconds for one in theirs], 1) if theirs else "",
-                f"{max(one.peak for one in theirs):,.0f}" if theirs else "",
-                f"**{ratio([one.seconds for one in theirs], took)}**" if theirs else "",
+                *beside,
             ]
         )
-    header = ["reviews", "GB", "events left", "crossrec, s", "reviews a second", "MiB", "pandas, s", "MiB", "ratio"]
+    header = ["reviews", "GB", "events left", "crossrec, s", "reviews a second", "MiB"]
+    header += [cell for way in WAYS for cell in (f"pandas, {way}, s", "MiB", "ratio")]
     section("From a file of reviews to a dataset", f"{os.cpu_count()} cores; whole processes.", table(header, rows))
 
 

@@ -1,8 +1,9 @@
-"""Reviews of the 2023 edition to a dataset, the usual way: read_json, drop_duplicates, a loop for the core, factorize.
+"""Reviews of the 2023 edition to a dataset, the usual ways: read, drop_duplicates, a loop for the core, factorize.
 
-    python pandas_ingest.py FILE.jsonl FOLDER K_CORE
+    python pandas_ingest.py FILE.jsonl FOLDER K_CORE loop|chunks
 
-Writes events and items as Parquet and tells how many users, items and events are left.
+`loop` reads with json.loads, line by line, into one DataFrame, as most tutorials do; `chunks` with read_json in parts,
+as who knows pandas well does. Writes events and items as Parquet and tells how many users, items and events are left.
 """
 
 import json
@@ -14,9 +15,13 @@ import pandas as pd
 COLUMNS = ["user_id", "parent_asin", "rating", "timestamp", "title", "text"]
 
 
-def main(path, folder, k):
-    parts = pd.read_json(path, lines=True, chunksize=100_000, dtype=False)
-    frame = pd.concat([part[COLUMNS] for part in parts], ignore_index=True)
+def main(path, folder, k, way):
+    if way == "loop":
+        with open(path) as file:
+            frame = pd.DataFrame([json.loads(line) for line in file])[COLUMNS]
+    else:
+        parts = pd.read_json(path, lines=True, chunksize=100_000, dtype=False)
+        frame = pd.concat([part[COLUMNS] for part in parts], ignore_index=True)
     frame = frame[frame["rating"] > 0]
     frame = frame.sort_values("timestamp", kind="stable").drop_duplicates(["user_id", "parent_asin"], keep="first")
     while True:

@@ -62,7 +62,7 @@ def measure(size: Size, seconds: float, threads: int) -> dict[str, float]:
     kept: list[Recommender] = []
 
     def told(event: dict) -> None:
-        if event["event"] == "step":
+        if event["event"] in ("step", "epoch"):
             rates.append(event["rate"])
 
     def validate(recommender: Recommender) -> dict[str, float]:
@@ -123,6 +123,8 @@ def rows_of(sizes: list[Size], found: list[dict[str, float]]) -> list[list[str]]
     ]
 
 
+LENGTHS = ((20_000, 10), (5_000, 100), (1_000, 1_000))
+"""People and their events."""
 HEADER = ["users", "items", "length", "events", "ms a step", "s an epoch", "ms to rank a person"]
 HEADER += ["ms for ten items", "MiB with the events", "MiB at the end of training"]
 
@@ -149,7 +151,7 @@ def main() -> None:
     dense = [Size(s.users, s.items, s.length, rows=False) for s in items]
     parts += ["By items, every row moved in every step:", section_of(dense)]
     parts += ["By people:", section_of([Size(n // small, 50_000, 10) for n in (20_000, 200_000, 2_000_000)])]
-    parts += ["By length:", section_of([Size(20_000 // n, 50_000 // small, n) for n in (10, 100, 1_000)])]
+    parts += ["By length:", section_of([Size(u // small, 50_000 // small, n) for u, n in LENGTHS])]
     if asked.largest:
         parts += ["The largest:", section_of([Size(asked.largest[1], asked.largest[0], 10)])]
     section("Growth", f"{asked.threads} threads; width {WIDTH}, 128 windows a step, 512 negatives.", *parts)

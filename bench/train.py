@@ -1,6 +1,6 @@
 """SASRec: seconds an epoch and time to a quality, beside RecTools, epoch by epoch in turns.
 
-    python bench/train.py [FILE] --epochs 2 --until 15
+    python bench/train.py [FILE] --epochs 2 --until 6
 
 FILE holds sequences, a user and their items a line; without one, sequences as many as Beauty's are invented. Both train
 on the same machine, data, width (64), blocks (2), heads (1), length (50), batch (256), dropout (0.2) and threads. The
@@ -105,9 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--losses", nargs="+", choices=LOSSES, default=["BCE", "gBCE"], help="softmax is as slow as gBCE"
     )
-    parser.add_argument(
-        "--until", type=int, default=15, help="epochs of the peer for the time to a quality; 0 for none"
-    )
+    parser.add_argument("--until", type=int, default=6, help="epochs of the peer for the time to a quality; 0 for none")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--quick", action="store_true", help="one round on little data")
     asked = parser.parse_args()

@@ -206,11 +206,18 @@ class SASRec(nn.Module):
         """(..., D) -> (..., I+1)."""
         return self.queries(states) @ (self.keys() if torch.is_grad_enabled() else self._all_keys()).T
 
+    def train(self, mode: bool = True) -> Self:
+        if mode:  # what a fused optimiser moves does not count as moved
+            self._made = None
+        return super().train(mode)
+
     def _all_keys(self) -> Tensor:
-        """(I+1, E) of the weights as they are: made once, and anew when a training has moved them."""
-        moved = sum(table._version for table in self.tables)
-        if self._made is None or self._made[0] != moved or self._made[1].device != self.item.weight.device:
-            self._made = moved, self.keys()
+        """(I+1, E) of the weights as they are: made once, and anew after a training or when others are filled in."""
+        if self.training:
+            return self.keys()
+        filled = sum(table._version for table in self.tables)
+        if self._made is None or self._made[0] != filled or self._made[1].device != self.item.weight.device:
+            self._made = filled, self.keys()
         return self._made[1]
 
 

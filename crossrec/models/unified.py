@@ -121,7 +121,7 @@ class Unified(nn.Module):
             trend: of all items; None where no times are known.
         """
         super().__init__()
-        self.trend = trend
+        self.trend, self.trainings = trend, 0
         self.config, self.n_source, self.n_items = config, n_source, len(words) - 1 - n_source
         n, width, d, e = len(words), words.shape[1], config.dim, config.taste
         counts = np.zeros(n, np.int64) if counts is None else counts
@@ -159,6 +159,10 @@ class Unified(nn.Module):
                 log = torch.from_numpy(np.log1p(counts)).float()
                 for rows in (slice(1, n_source + 1), slice(n_source + 1, n)):
                     self.bias[rows] = log[rows] - (log[rows].mean() if len(log[rows]) else 0)
+
+    def train(self, mode: bool = True) -> Self:
+        self.trainings += mode
+        return super().train(mode)
 
     @property
     def tables(self) -> list[Tensor]:
@@ -302,9 +306,10 @@ class UnifiedRecommender(Recommender):
         return np.asarray(F.pad(scores, (1, 0), value=-torch.inf).float().cpu().numpy())
 
     def _current(self) -> Table:
-        """The table of the weights as they are: made once, and anew when a training has moved them."""
+        """The table of the weights as they are: made once, and anew after a training or when others are filled in."""
         self.model.eval()
-        moved = sum(weight._version for weight in self.model.parameters())
+        # What a fused optimiser moves does not count as moved: so trainings are counted too.
+        moved = self.model.trainings + sum(weight._version for weight in self.model.parameters())
         if self._table is None or self._table[0] != moved:
             self._table = moved, self.model.table()
         return self._table[1]

@@ -439,3 +439,24 @@ def test_top_k() -> None:
     items, values = top_k(scores.copy(), 2)
     assert items.tolist() == [[2, 3], [3, 0]]
     assert values.tolist() == [[3, 2], [5, -np.inf]]
+
+
+def test_what_a_fused_optimiser_moved_is_scored() -> None:
+    """Scores made ahead of the weights' next step are not those of the weights after it."""
+    from crossrec.models.unified import Unified, UnifiedConfig, UnifiedRecommender
+
+    torch.manual_seed(0)
+    words = np.random.default_rng(0).normal(size=(4 + 6 + 1, 3)).astype(np.float32)
+    unified = Unified(UnifiedConfig(dim=8, taste=5, max_len=6), 4, words, np.arange(11) + 1)
+    sequence = SASRec(SASRecConfig(dim=8, max_len=6), 6, np.arange(7))
+    histories = Histories.of([[1, 2]], [[3]])
+    for recommender in (UnifiedRecommender(unified), SASRecRecommender(sequence)):
+        before = recommender.score(histories)
+        recommender.model.train()
+        optimizer = torch.optim.AdamW(recommender.model.parameters(), lr=0.1, fused=True)
+        sum(p.square().sum() for p in recommender.model.parameters()).backward()
+        optimizer.step()
+        after = recommender.score(histories)
+        assert not np.allclose(before[:, 1:], after[:, 1:])
+        same = type(recommender).from_state({**recommender.state()[0], "n_items": 6}, recommender.state()[1])
+        np.testing.assert_allclose(after, same.score(histories), rtol=1e-5)

@@ -1,5 +1,6 @@
 """Can these domains help each other? Sizes, overlap, activity, one person's path, the reviews, the leak report."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,7 @@ def two_domains(pair: DomainPair, about: dict) -> None:
             frame = domains.parts(seen, pair.source.label, pair.target.label)
             cards.chart(
                 domains.overlap_sentence(seen, pair.source.label, pair.target.label),
-                charts.overlap(frame),
+                partial(charts.overlap, frame),
                 "exp_overlap",
             )
     with right:
@@ -47,7 +48,9 @@ def two_domains(pair: DomainPair, about: dict) -> None:
     with left:
         if len(about["activity"]):
             cards.chart(
-                domains.activity_sentence(about["activity"]), charts.activity(about["activity"]), "exp_activity"
+                domains.activity_sentence(about["activity"]),
+                partial(charts.activity, about["activity"]),
+                "exp_activity",
             )
         else:
             cards.absent(
@@ -56,7 +59,7 @@ def two_domains(pair: DomainPair, about: dict) -> None:
     with right:
         cards.chart(
             domains.tail_sentence(about["per_person"]),
-            charts.shares(about["per_person"], "Events a person", "Share of people", "people", "order"),
+            partial(charts.shares, about["per_person"], "Events a person", "Share of people", "people", "order"),
             "exp_tail",
         )
 
@@ -64,7 +67,7 @@ def two_domains(pair: DomainPair, about: dict) -> None:
     with left:
         cards.chart(
             domains.popularity_sentence(about["top_tenth"], pair.source.label, pair.target.label),
-            charts.popularity(about["popularity"]),
+            partial(charts.popularity, about["popularity"]),
             "exp_popularity",
             note="The dashed grey line is a catalogue in which all items are taken equally often.",
         )
@@ -73,7 +76,7 @@ def two_domains(pair: DomainPair, about: dict) -> None:
             frame = about["ratings"].assign(bin=about["ratings"]["rating"].map("{:g}".format))
             cards.chart(
                 domains.rating_sentence(about["ratings"]),
-                charts.shares(frame, "Stars", "Share of ratings", "events", "rating"),
+                partial(charts.shares, frame, "Stars", "Share of ratings", "events", "rating"),
                 "exp_ratings",
             )
         else:
@@ -105,7 +108,7 @@ def one_person(name: str, pair: DomainPair, examples: list[str]) -> None:
         path = explore.path(pair, user)
         cards.chart(
             domains.path_sentence(path, user),
-            charts.timeline(path, pair.has_time),
+            partial(charts.timeline, path, pair.has_time),
             "exp_path",
             note=None if pair.has_time else "The data has no times in both domains: each row is in its own order.",
         )
@@ -184,7 +187,8 @@ with tabs[0]:
         history: pd.DataFrame = about["history"].assign(which="source", domain=pair.source.label)
         cards.chart(
             domains.history_sentence(about["overview"], pair.source.label, pair.target.label),
-            charts.shares(
+            partial(
+                charts.shares,
                 history,
                 f"{pair.source.label} events before a {pair.target.label} event",
                 "Share of events",

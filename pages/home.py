@@ -1,5 +1,6 @@
 """Does taste carry over? The verdict, the numbers behind it, and where to go next."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -126,7 +127,7 @@ else:
     oracle = "oracle" in set(frame["recipe"])
     cards.chart(
         findings.lead_sentence(found),
-        charts.dots(frame, "NDCG@10", list(frame["label"])),
+        partial(charts.dots, frame, "NDCG@10", list(frame["label"])),
         key="home_means",
         note="Means over all people tested, with 95 % intervals; the whole catalogue is ranked."
         + (" The oracle knows the invented world's true probabilities: nothing can do better." if oracle else ""),

@@ -1,8 +1,10 @@
 """Lists of one or two models for the same person, and below an item why it is there, when that is asked."""
 
+from functools import partial
+
 import streamlit as st
 
-from app.ui import answers, models
+from app.ui import answers, cards, models
 from app.ui.errors import as_sentence, plain
 from crossrec.recommend.explain import Explanation
 from crossrec.recommend.person import Person
@@ -19,12 +21,8 @@ def reasons(side: int, found: Explanation, source: str) -> None:
         st.caption(f":material/join_full: {plain(answers.members(found.members))}")
     if found.contributions:
         frame = answers.bars(found.contributions)
-        st.altair_chart(
-            charts.contributions(frame),
-            width="stretch",
-            key=f"rec_bars_{side}",
-            alt=f"What each piece of evidence does for the item. {answers.why(found)}",
-        )
+        said = f"What each piece of evidence does for the item. {answers.why(found)}"
+        cards.draw(partial(charts.contributions, frame), f"rec_bars_{side}", said)
     if found.quotes:
         st.markdown("**What others said of it**")
     for lead, text in answers.quotes(found):

@@ -9,6 +9,8 @@ import streamlit as st
 
 from app.ui.errors import capital, plain
 from crossrec.evaluation.verdict import Verdict
+from crossrec.report import charts
+from crossrec.report.charts import Drawing
 from crossrec.report.figures import Figure
 from crossrec.runs.folder import Run
 
@@ -78,13 +80,25 @@ def numbers(row: Sequence[Number]) -> None:
             )
 
 
-def chart(finding: str, drawn: Any, key: str, note: str | None = None) -> None:
+def chart(finding: str, drawing: Drawing, key: str, note: str | None = None) -> None:
     """A chart below what it shows, in words."""
     finding = capital(finding)
     st.markdown(f"**{plain(finding)}**")
-    st.altair_chart(drawn, width="stretch", key=key, alt=finding)
+    draw(drawing, key, finding)
     if note:
         st.caption(plain(note))
+
+
+def draw(drawing: Drawing, key: str, alt: str) -> None:
+    """A chart alone, with what is said of it to who does not see it."""
+    spec = _spec(drawing.func.__qualname__, drawing.args, drawing.keywords, drawing)
+    st.vega_lite_chart(spec, width="stretch", key=key, alt=alt)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _spec(what: str, args: tuple[Any, ...], options: dict[str, Any], _drawing: Drawing) -> dict[str, Any]:
+    """Drawn once for the same numbers: a page runs again at every press."""
+    return charts.spec(_drawing)
 
 
 def figures(drawn: Iterable[Figure | None], columns: int = 2) -> None:

@@ -1,6 +1,7 @@
 """Judge: a log in, and what it says of a policy out; or why it says nothing."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def show(found: Judged, titles: dict[str, str], policy: str, against: str, said:
             finding = f"Reward a row, by {len(order)} estimators; the verdict goes by {verdict.primary}"
             cards.chart(
                 finding,
-                charts.dots(frame, "Reward a row", order),
+                partial(charts.dots, frame, "Reward a row", order),
                 "fb_estimates",
                 note="95 % intervals, over sessions.",
             )
@@ -160,7 +161,7 @@ def show(found: Judged, titles: dict[str, str], policy: str, against: str, said:
     with right:
         one = verdict.diagnostics[verdict.target]
         note = "The more rows stand far to the right, the fewer speak for all: the effective sample size says how many."
-        cards.chart(judging.support(one, titles[policy]), judging.weights(one), "fb_weights", note)
+        cards.chart(judging.support(one, titles[policy]), partial(judging.weights, one), "fb_weights", note)
     with st.expander("What this rests on", icon=":material/info:", key="fb_rests"):
         notes = [*found.notes]
         for run, title in titles.items():

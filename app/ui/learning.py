@@ -1,6 +1,7 @@
 """How it learned: the losses of the review model one by one, and loss and validation of the others."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -47,7 +48,7 @@ def _review(run: Run, title: str) -> None:
     with st.grid(3, min_column_width=280, gap="medium"):
         for name, (curve, frame) in review_curves(run).items():
             with st.container(border=True, height="stretch"):
-                drawn = charts.curve(frame, curve.title, REVIEW, curve.mark)
+                drawn = partial(charts.curve, frame, curve.title, REVIEW, curve.mark)
                 key = f"cmp_curve_{name.replace('@', '_')}"
                 cards.chart(change(curve, frame), drawn, key, f"{curve.what} A good one {curve.good}")
 
@@ -63,11 +64,11 @@ def _others(monitor: str, frames: Mapping[str, pd.DataFrame]) -> None:
     left, right = st.columns(2, gap="large")
     if len(frames["valid"]):
         with left:
-            drawn = charts.learning(frames["valid"], f"Validation {metric}")
+            drawn = partial(charts.learning, frames["valid"], f"Validation {metric}")
             note = f"{metric} of what is held out for validation{error}. A good curve improves, then flattens."
             cards.chart(best_sentence(frames["valid"]), drawn, f"cmp_valid_{key}", note)
     if len(frames["loss"]):
         with right:
             note = "What is minimised. A good curve falls; on its own it says nothing about other people."
-            drawn = charts.learning(frames["loss"], "Training loss")
+            drawn = partial(charts.learning, frames["loss"], "Training loss")
             cards.chart(loss_sentence(frames["loss"]), drawn, f"cmp_loss_{key}", note)

@@ -1,5 +1,7 @@
 """Playing: a slate of cards, one press an answer, and what the policy made of it."""
 
+from functools import partial
+
 import streamlit as st
 
 from app.ui import cards, play_who
@@ -159,11 +161,11 @@ def moved(chosen: Chosen, session: Session) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         note = "Bars: now; ticks: before the last press. The slate's items first, then others that moved most."
-        cards.chart(loop.move_sentence(moves), loop.bars(moves, chosen.recipe), "fb_bars", note)
+        cards.chart(loop.move_sentence(moves), partial(loop.bars, moves, chosen.recipe), "fb_bars", note)
     with right:
         note = f"Dots: one slate; lines: mean of the last {loop.LATELY}."
         note += " Regret: what the best possible slate would have earned on top, by true taste." if chosen.known else ""
-        cards.chart(loop.history_sentence(frame), loop.curves(frame, chosen.recipe), "fb_curves", note)
+        cards.chart(loop.history_sentence(frame), partial(loop.curves, frame, chosen.recipe), "fb_curves", note)
     cards.numbers(loop_numbers(session))
 
 

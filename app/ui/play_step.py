@@ -1,6 +1,7 @@
 """Step through: one update taken apart, each number with its formula, and a slider for each constant."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def show(
                     st.latex(part.formula)
                     st.latex(part.numbers)
     note = "Bars: after the update; ticks: before it. It is computed by `step` in crossrec/feedback/policy.py."
-    cards.chart(loop.move_sentence(moves), loop.bars(moves, "unified"), "fb_step_bars", note)
+    cards.chart(loop.move_sentence(moves), partial(loop.bars, moves, "unified"), "fb_step_bars", note)
     table = loop.slate_table(step, actions, names.__getitem__, items)
     st.markdown("**The whole slate in numbers**")
     number = st.column_config.NumberColumn(format="%.4f", width="small")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -138,7 +139,7 @@ def sampled(items: int) -> None:
             note = (
                 f"Solid: the chance of a hit among 1 + {SAMPLED}, by the hypergeometric distribution. Dashed: by the "
             )
-            cards.chart(said, proof_charts.sample(rank, size), "cmp_chance", f"{note}full ranking.")
+            cards.chart(said, partial(proof_charts.sample, rank, size), "cmp_chance", f"{note}full ranking.")
 
 
 def single(heading: str, found: Found, chosen: Sequence[Run], which: str) -> None:

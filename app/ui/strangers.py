@@ -1,6 +1,7 @@
 """The comparison for people whom the target domain does not know: numbers, frames and words, and what a leak does."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -168,8 +169,13 @@ def _leak(leak: Leak, at: int) -> None:
     ]
     if rows:
         frame = pd.DataFrame(rows)
-        drawn = charts.dots(
-            frame, "AUC, 0.5 is chance", list(frame["label"].drop_duplicates()), zero=False, mark=cold.CHANCE
+        drawn = partial(
+            charts.dots,
+            frame,
+            "AUC, 0.5 is chance",
+            list(frame["label"].drop_duplicates()),
+            zero=False,
+            mark=cold.CHANCE,
         )
         alike = f" and {leak.honest.run}: the same settings, seed and people" if leak.honest else ""
         cards.chart(leak.sentence, drawn, f"cmp_leak_{at}", f"{leak.leaky.run}{alike}.")

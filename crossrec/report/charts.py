@@ -1,5 +1,6 @@
 """Altair charts: a small frame in, a chart out. Titles are the page's, so that they wrap on a narrow screen."""
 
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -9,12 +10,26 @@ import pandas as pd
 from crossrec.report import theme
 
 Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
+Drawing = partial[Drawn]
+"""A chart that is not drawn yet: one of the functions below with what it is called with."""
 TALL = 260
 """Height in px of a chart with a free vertical axis."""
 SMALL = 150
 """Height in px of one of many small charts."""
 ROW = 40
 """Height in px of a row of dots."""
+
+# Every event of a person may stand in one chart; sizes are those said here and the page's.
+alt.data_transformers.disable_max_rows()
+alt.theme.enable("none")
+
+
+def spec(drawing: Drawing) -> dict[str, Any]:
+    """The chart in Vega-Lite's words, with its numbers below `datasets`.
+
+    It is not held against Vega-Lite's schema: that takes longer than all the rest, and the tests do it for every chart.
+    """
+    return drawing().to_dict(validate=False)
 
 
 def dots(

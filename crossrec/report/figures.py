@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from crossrec.evaluation.benefit import FEW, KINDS
 from crossrec.evaluation.protocol import SAMPLED
@@ -22,7 +23,8 @@ class Figure:
 
     key: str
     finding: str
-    chart: charts.Drawn
+    chart: charts.Drawing
+    """What draws the chart when it is called."""
     note: str = ""
 
 
@@ -35,7 +37,7 @@ def differences(result: Result) -> Iterator[Figure]:
     yield Figure(
         "metrics",
         findings.metric_sentence(frame, who),
-        charts.dots(frame, f"Difference to {first}", names, difference=True),
+        partial(charts.dots, frame, f"Difference to {first}", names, difference=True),
         "Everyone who was tested. Right of the dashed line is better than the baseline; an interval that crosses it is "
         "no evidence.",
     )
@@ -43,7 +45,7 @@ def differences(result: Result) -> Iterator[Figure]:
     yield Figure(
         "groups",
         findings.group_sentence(frame),
-        charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
+        partial(charts.dots, frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
         f"{who} against {first}. The number beside a group is how many people were tested. Small groups have wide "
         "intervals.",
     )
@@ -55,14 +57,14 @@ def rankings(result: ColdResult) -> Iterator[Figure]:
     note = f"Means over the {result.users:,} strangers, with 95 % intervals; the whole catalogue is ranked."
     if ORACLE in set(frame["recipe"]):
         note += " The oracle knows each person's true taste, which no source history tells in full."
-    drawn = charts.dots(frame, "NDCG@10", list(frame["label"]))
+    drawn = partial(charts.dots, frame, "NDCG@10", list(frame["label"]))
     yield Figure("cold_means", findings.lead_sentence(result), drawn, note)
     frame, first = cold.differences(result), result.sides[0].title
     note = f"Against {first}, paired over people. Right of the dashed line is better; an interval that crosses it is "
     note += "no evidence."
     if frames.recipes(result)[result.sides[0].run] == REFERENCE_RECIPE:
         note += " The linear map is what a learned model has to beat."
-    drawn = charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True)
+    drawn = partial(charts.dots, frame, "Difference in NDCG@10", list(frame["label"]), difference=True)
     yield Figure("cold_gaps", cold.difference_sentence(frame, first), drawn, note)
 
 
@@ -72,7 +74,7 @@ def stars(result: ColdResult) -> Iterator[Figure]:
         frame = cold.stars(result, metric)
         if len(frame):
             chance = cold.CHANCE if metric.startswith("auc") else None
-            drawn = charts.dots(frame, name, list(frame["label"]), zero=False, mark=chance)
+            drawn = partial(charts.dots, frame, name, list(frame["label"]), zero=False, mark=chance)
             yield Figure(f"stars_{metric}", cold.stars_sentence(result, metric), drawn, cold.HELP[metric])
 
 
@@ -89,7 +91,7 @@ def benefit(result: Result | ColdResult) -> Iterator[Figure]:
             yield Figure(
                 f"benefit_{kind}",
                 findings.benefit_sentence(found, kind, *labels),
-                proof_charts.benefit(frame, "Difference in NDCG@10", recipe),
+                partial(proof_charts.benefit, frame, "Difference in NDCG@10", recipe),
                 f"{words}; beside each slice, how many people it has. {versus}. With fewer than {FEW} people a slice "
                 "is hollow and not judged.",
             )
@@ -106,7 +108,7 @@ def control(result: Result | ColdResult) -> Figure | None:
     return Figure(
         "controls",
         findings.transfer_sentence(found, source),
-        charts.dots(frame, "NDCG@10", list(frame["label"].drop_duplicates()), mark=mark),
+        partial(charts.dots, frame, "NDCG@10", list(frame["label"].drop_duplicates()), mark=mark),
         f"Over the {int(frame['users'].iloc[0]):,} people with a {source} history. Hollow: the same recommender, shown "
         f"something else; nothing is trained again. The dashed line is {frames.title(result, found.baseline)}.",
     )
@@ -121,7 +123,7 @@ def shots(result: Result | ColdResult) -> Figure | None:
     return Figure(
         "shots",
         found.sentence(target) if found else f"How good each is by the number of {target} events that it is shown",
-        proof_charts.shots(frame, f"{target} events that are shown"),
+        partial(proof_charts.shots, frame, f"{target} events that are shown"),
         f"The same {int(frame['users'].iloc[0]):,} people, asked for the same items, with more and more of their last "
         f"{target} events revealed. Means with 95 % intervals; nothing is trained again.",
     )
@@ -136,7 +138,7 @@ def moves(result: Result | ColdResult) -> Figure | None:
     return Figure(
         "moves",
         findings.moves_sentence(result),
-        proof_charts.moves(frame),
+        partial(proof_charts.moves, frame),
         f"From the list of {before} to that of {after}, in doublings: 4× higher is rank 25 in place of 100. The last "
         "bars hold all that is farther. Ranks change for nearly everybody; what counts is whether more go up than "
         "down, and how far.",
@@ -148,7 +150,7 @@ def protocols(result: Result) -> Iterator[Figure]:
     for protocol, words in (("full", findings.lead_sentence(result)), ("sampled", findings.order_sentence(result))):
         frame = frames.means(result, protocol)
         axis = "whole catalogue ranked" if protocol == "full" else f"against {SAMPLED} random items"
-        yield Figure(f"means_{protocol}", words, charts.dots(frame, f"NDCG@10, {axis}", list(frame["label"])))
+        yield Figure(f"means_{protocol}", words, partial(charts.dots, frame, f"NDCG@10, {axis}", list(frame["label"])))
 
 
 def seeds(result: Result | ColdResult) -> Figure | None:
@@ -161,7 +163,7 @@ def seeds(result: Result | ColdResult) -> Figure | None:
     return Figure(
         "seeds",
         findings.seeds_sentence(found),
-        charts.dots(frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
+        partial(charts.dots, frame, "Difference in NDCG@10", list(frame["label"]), difference=True),
         f"{frames.title(result, found.challenger)} against {frames.title(result, found.baseline)}, trained with "
         f"{trained} seeds. Over people: what other people would give. Over both: what another training would give, "
         f"too. Training by training: {by_seed}.",
@@ -176,7 +178,7 @@ def way(result: Result | ColdResult) -> Figure | None:
     return Figure(
         "way",
         findings.way_sentence(frame),
-        charts.dots(frame, "Share of the way", list(frame["label"]), mark=0.0),
+        partial(charts.dots, frame, "Share of the way", list(frame["label"]), mark=0.0),
         "0 is popularity, 1 the oracle, which knows the invented world's true probabilities.",
     )
 
@@ -186,17 +188,17 @@ def learned(runs: Sequence[Run], titles: dict[str, str]) -> Iterator[Figure]:
     for run in runs:
         if run.config()["recipe"] == learning.REVIEW:
             for name, (curve, frame) in learning.review_curves(run).items():
-                drawn = charts.curve(frame, curve.title, learning.REVIEW, curve.mark)
+                drawn = partial(charts.curve, frame, curve.title, learning.REVIEW, curve.mark)
                 finding = f"{titles[run.name]}: {learning.change(curve, frame)}"
                 yield Figure(f"curve_{run.name}_{name}", finding, drawn, f"{curve.what} A good one {curve.good}")
     for monitor, of in learning.curves(runs, titles).items():
         metric = monitor.removeprefix("-").upper()
         if len(of["valid"]):
-            drawn = charts.learning(of["valid"], f"Validation {metric}")
+            drawn = partial(charts.learning, of["valid"], f"Validation {metric}")
             error = ": an error, so lower is better" if monitor.startswith("-") else ""
             note = f"{metric} of what is held out for validation{error}. A good curve improves, then flattens."
             yield Figure(f"valid_{monitor}", learning.best_sentence(of["valid"]), drawn, note)
         if len(of["loss"]):
-            drawn = charts.learning(of["loss"], "Training loss")
+            drawn = partial(charts.learning, of["loss"], "Training loss")
             note = "What is minimised. A good curve falls; on its own it says nothing about other people."
             yield Figure(f"loss_{monitor}", learning.loss_sentence(of["loss"]), drawn, note)

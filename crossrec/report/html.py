@@ -237,7 +237,7 @@ def _figures(found: Iterable[Figure | None]) -> str:
     drawn = []
     for one in found:
         if one is not None:
-            picture = svg(one.chart, re.sub(r"\W", "-", one.key))
+            picture = svg(one.chart(), re.sub(r"\W", "-", one.key))
             words, note = escape(one.finding), _p(one.note) if one.note else ""
             inside = f'<div role="img" aria-label="{words}">{picture}</div>\n{note}'
             drawn.append(f"<figure>\n<figcaption>{words}</figcaption>\n{inside}</figure>\n")

@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from crossrec.data.demo import DemoConfig  # noqa: E402
 from crossrec.data.prepare import write_tables  # noqa: E402
+from crossrec.report import charts  # noqa: E402
 from crossrec.runs.demo import make_world  # noqa: E402
 from crossrec.runs.execute import train  # noqa: E402
 
@@ -53,6 +54,12 @@ def home(built, monkeypatch):
     st.cache_data.clear()
     st.cache_resource.clear()
     return built
+
+
+@pytest.fixture(autouse=True)
+def valid_charts(monkeypatch):
+    """Holds what the pages draw against Vega-Lite's schema, which takes too long to be done for every press."""
+    monkeypatch.setattr(charts, "spec", lambda drawing: drawing().to_dict())
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_every_figure_can_be_drawn(result: Result) -> None:
     assert len(keys) == len(set(keys)) == len(drawn)
     for one in drawn:
         assert one is not None
-        assert one.chart.to_dict()["height"] > 0
+        assert one.chart().to_dict()["height"] > 0
         assert one.finding
         assert "nan" not in one.finding
 

@@ -6,9 +6,8 @@ PORT ?= 8501
 
 .PHONY: demo serve test check format bench clean
 
-demo: $(VENV)/.ready ## install, build the demo, serve the app
-	$(BIN)/crossrec demo
-	$(MAKE) serve
+demo: $(VENV)/.ready ## install, serve the app, build the demo behind it
+	$(BIN)/crossrec serve --demo --port $(PORT)
 
 serve: $(VENV)/.ready ## serve the app
 	$(BIN)/crossrec serve --port $(PORT)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.ui import first_run
 from app.ui.errors import as_sentence
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
@@ -68,5 +69,6 @@ pages = {
 
 st.logo(str(ICON), size="large")
 page = st.navigation(pages)
+first_run.show()
 with as_sentence():
     page.run()

@@ -90,8 +90,11 @@ def demo(
     json_: Json = False,
 ) -> None:
     """Build the demo worlds and their runs where they are missing."""
+    from crossrec.runs import demo_task
     from crossrec.runs.demo import build
 
+    if demo_task.under_way():
+        raise CrossrecError("The demo is being built behind the app: `crossrec runs queue` tells how far it is.")
     try:
         with Stop() as stop, Reporter(quiet=json_) as report:
             built = build(seed, on_event=report, stop=stop)
@@ -106,13 +109,20 @@ def demo(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
+    address: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = True,
+    demo: Annotated[bool, typer.Option("--demo", help="Build the demo behind it, where it is missing.")] = False,
 ) -> None:
     """Serve the app."""
     root = Path(__file__).resolve().parent.parent
     if not (root / "app" / "streamlit_app.py").exists():
         raise CrossrecError(f"The app is not at {root / 'app'}: run this in a checkout of crossrec.")
-    words = ["run", str(root / "app"), "--server.port", str(port), "--server.headless", str(headless).lower()]
+    words = ["run", str(root / "app"), "--server.port", str(port), "--server.address", address]
+    words += ["--server.headless", str(headless).lower()]
+    if demo:
+        from crossrec.runs import demo_task
+
+        demo_task.enqueue()
     os.chdir(root)  # Streamlit reads its theme from .streamlit in the working folder
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", *words])  # noqa: S606
 

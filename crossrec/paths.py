@@ -30,6 +30,10 @@ def imports() -> Path:
     return home() / "imports"
 
 
+def building() -> Path:
+    return home() / "building"
+
+
 def downloads() -> Path:
     return home() / "downloads"
 

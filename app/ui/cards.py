@@ -12,6 +12,7 @@ from crossrec.evaluation.verdict import Verdict
 from crossrec.report import charts
 from crossrec.report.charts import Drawing
 from crossrec.report.figures import Figure
+from crossrec.runs import demo_task
 from crossrec.runs.folder import Run
 
 TRAIN = Path(__file__).resolve().parents[2] / "pages" / "train.py"
@@ -121,6 +122,9 @@ def absent(title: str, sentence: str) -> None:
 
 
 def no_datasets() -> None:
+    if demo_task.under_way():
+        answer("The first world is being made: this page shows it in some seconds, by itself.", "busy")
+        return
     with st.container(border=True):
         st.subheader("There is no data yet", anchor=False)
         st.markdown(
@@ -135,6 +139,9 @@ def no_datasets() -> None:
 
 
 def no_runs(dataset: str, others: Sequence[Run] = ()) -> None:
+    if demo_task.under_way() and dataset in demo_task.WORLDS:
+        st.caption(":material/model_training: Its models are being trained: this page shows what they say by itself.")
+        return
     with st.container(border=True):
         st.subheader("Nothing has been trained on this data yet", anchor=False)
         st.markdown("Three trainings answer the question: the source model, the model with transfer, and its baseline.")

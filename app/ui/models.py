@@ -55,9 +55,10 @@ def _opened(name: str, _version: int) -> RunRecommender:
 
 
 def version(name: str) -> int:
-    """When the run's recommender was written: what is cached of it is keyed by that."""
-    folder = open_run(name).recommender
-    return folder.stat().st_mtime_ns if folder.exists() else 0
+    """When the run's recommender and catalogue were written: what is cached of it is keyed by that."""
+    run = open_run(name)
+    written = (run.recommender, run.folder / "catalog")
+    return max((folder.stat().st_mtime_ns for folder in written if folder.exists()), default=0)
 
 
 def catalog(name: str) -> Catalog:

@@ -57,6 +57,20 @@ def open_catalog(run: Run, recommender: Recommender) -> Catalog:
     return Catalog(folder)
 
 
+def renew_catalog(run: Run) -> None:
+    """Makes the catalogue of a finished run anew where it has the quick encoder's vectors and the usual ones are there.
+
+    Whoever has the old one open goes on with it.
+    """
+    folder = run.folder / "catalog"
+    if paths.read_json(folder / "catalog.json")["encoder"] != QUICK or usual_encoder(run.pair()) != DEFAULT:
+        return
+    recommender = Recommender.load(run.recommender)
+    if recommender.encoder is None:
+        shutil.rmtree(folder)
+        open_catalog(run, recommender)
+
+
 def write_run_catalog(
     folder: Path,
     recommender: Recommender,

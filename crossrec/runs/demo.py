@@ -14,6 +14,8 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.models.simple import Oracle
+from crossrec.runs.catalog_write import renew_catalog
+from crossrec.runs.demo_task import WORLDS as WORLDS
 from crossrec.runs.execute import resume, train
 from crossrec.runs.folder import Run, open_run
 from crossrec.runs.plan import with_text
@@ -23,8 +25,6 @@ from crossrec.training.loop import OnEvent
 from crossrec.training.recipes import find_recipe
 
 LABELS = ("Screen", "Sound")
-WORLDS = {"demo": 1.0, "demo-unrelated": 0.0}
-"""Datasets of the demo and the share of taste that their two domains have in common."""
 SETTINGS = {"lr": 3e-3, "batch_size": 64, "dropout": 0.2, "temperature": 0.2, "epochs": 40, "patience": 6}
 """Of all sequence models on a demo world: it is small, so steps are short and many. Chosen on validation users."""
 UNIFIED = SETTINGS | {"dropout": 0.35, "taste": 128, "epochs": 24}
@@ -35,7 +35,6 @@ COLD = "cold-user-50"
 """Split of the review model and of what it is compared with: half of the people in both domains are strangers to the
 target and are tested, which leaves intervals that can tell something."""
 RECIPES: list[tuple[str, str, dict[str, Any]]] = [
-    # First, so that the vectors of the reviews are there for the catalogues of all others.
     ("racrec", COLD, {}),
     ("popularity", COLD, {}),
     ("popular-lately", COLD, {}),
@@ -55,6 +54,9 @@ RECIPES: list[tuple[str, str, dict[str, Any]]] = [
     ("known-ensemble", "next-item", KNOWN),
 ]
 """Recipe, split and settings of each run of a demo world."""
+FIRST = ("popularity", "linear-map", "source-sasrec", "target-sasrec", "transfer-sasrec")
+"""Of the split of known people, these come first in both worlds, before the minutes that the texts need: the app's
+first answer rests on them."""
 TRUTH = "truth.safetensors"
 
 
@@ -92,30 +94,47 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None, stop: Stop | No
         Stopped: it was stopped; what is done is kept.
     """
     steps = len(WORLDS) * (2 + len(RECIPES))
-    runs, step = [], 0
+    step = 0
+    pairs: dict[str, DomainPair] = {}
+    runs: dict[tuple[str, str, str], Run] = {}
 
     def tell(doing: str) -> None:
         nonlocal step
         step += 1
         on_event({"event": "demo", "step": step, "steps": steps, "doing": doing})
 
+    def one(name: str, recipe: str, split: str, settings: dict[str, Any]) -> None:
+        tell(f"{recipe} on {name}" + (f", {split}" if split != "next-item" else ""))
+        runs[name, recipe, split] = _run(recipe, split, pairs[name], settings, seed, on_event, stop)
+
     for name, strength in WORLDS.items():
         tell(f"world {name}")
         if not (paths.datasets() / name).is_dir():
             make_world(name, DemoConfig(transfer_strength=strength, seed=seed), on_event)
-        pair = DomainPair.open(name)
+        pair = pairs[name] = DomainPair.open(name)
         origin = {"kind": "demo", "transfer_strength": strength, "seed": seed}
         if any(pair.meta["origin"].get(key) != value for key, value in origin.items()):
             raise CrossrecError(
                 f"The dataset {name!r} is not the demo's of seed {seed}: remove or rename it in {paths.datasets()}, "
                 "or set CROSSREC_HOME."
             )
-        tell(f"vectors of the reviews in {name}")
-        _encode(pair, on_event)
         for recipe, split, settings in RECIPES:
-            tell(f"{recipe} on {name}" + (f", {split}" if split != "next-item" else ""))
-            runs.append(_run(recipe, split, pair, settings, seed, on_event, stop))
-    return runs
+            if _is_first(recipe, split):
+                one(name, recipe, split, settings)
+    for name in WORLDS:
+        tell(f"vectors of {name}")
+        _encode(pairs[name], on_event)
+        for (of, _, _), run in runs.items():
+            if of == name:
+                renew_catalog(run)
+        for recipe, split, settings in RECIPES:
+            if not _is_first(recipe, split):
+                one(name, recipe, split, settings)
+    return [runs[name, recipe, split] for name in WORLDS for recipe, split, _ in RECIPES]
+
+
+def _is_first(recipe: str, split: str) -> bool:
+    return split == "next-item" and recipe in FIRST
 
 
 def _encode(pair: DomainPair, on_event: OnEvent) -> None:

@@ -39,7 +39,7 @@ BEGINS = 2.0
 """Seconds that a process has from taking a task to saying that it is at it."""
 
 
-LANES = {"run": 1, "import": 1}
+LANES = {"run": 1, "import": 1, "demo": 1}
 """Kinds of tasks, each with a queue of its own, and how many of each are worked on at the same time."""
 
 
@@ -61,12 +61,12 @@ def queue_lock() -> Iterator[None]:
 
 
 def folder_of(what: str) -> Path:
-    return {"run": paths.runs, "import": paths.imports}[what]()
+    return {"run": paths.runs, "import": paths.imports, "demo": paths.building}[what]()
 
 
 def kind_of(task: Task) -> str:
-    """ "run" or "import"."""
-    return "import" if task.folder.parent == paths.imports() else "run"
+    """One of `LANES`."""
+    return next((what for what in LANES if task.folder.parent == folder_of(what)), "run")
 
 
 def tasks(what: str) -> list[Task]:

@@ -283,7 +283,7 @@ def new_task(
     Args:
         parent: folder of all tasks of the kind.
         stem: its name, with a number behind it if the name is taken and `may_count`.
-        what: "run" or "import", for the error.
+        what: the kind of task, for the error.
         config: goes to config.json with the name under `what`.
         status: {"state": "queued" or "running"} and whatever goes with it.
 

@@ -22,6 +22,10 @@ def main(what: str, name: str) -> int:
                 from crossrec.runs.imports import carry_out
 
                 carry_out(folder_of(what) / name, stop)
+            elif what == "demo":
+                from crossrec.runs import demo_task
+
+                demo_task.carry_out(folder_of(what) / name, stop)
             else:
                 from crossrec.runs.execute import resume
                 from crossrec.runs.folder import open_run

@@ -10,7 +10,9 @@ from crossrec.data.demo import DemoConfig
 from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
-from crossrec.runs import demo
+from crossrec.paths import read_json
+from crossrec.runs import catalog_write, demo, demo_task, queue
+from crossrec.runs.catalog_write import QUICK, renew_catalog
 from crossrec.runs.folder import list_runs, open_run
 from crossrec.runs.task import TaskWriter
 from crossrec.stopping import Stop, Stopped
@@ -125,3 +127,42 @@ def test_only_demo_worlds_have_an_oracle(small: Path) -> None:
     frame = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": ["x", "y", "x"], "time": [1, 2, 3]})
     write_tables("mine", {"target": frame}, {}, labels=("", "Mine"))
     assert demo.oracle(DomainPair.open("mine")) is None
+
+
+def test_the_demo_is_built_as_a_task(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "keep", lambda: None)  # what the keeper would start is done here
+    assert demo_task.task() is None and not demo_task.under_way()
+    task = demo_task.enqueue()
+    assert task.state == "queued" and demo_task.under_way()
+    assert demo_task.enqueue().folder == task.folder and len(queue.tasks("demo")) == 1
+    with pytest.raises(CrossrecError, match="cannot be started"):
+        demo_task.carry_out(task.folder)
+        demo_task.carry_out(task.folder)
+    status = task.status()
+    assert status["state"] == "finished" and not demo_task.under_way()
+    assert status["made"] == [run.name for run in demo.build()]
+    assert (status["step"], status["steps"]) == (len(task.events()),) * 2
+    # What the app's first answer rests on comes before everything that reads texts.
+    doing = [event["doing"] for event in task.events()]
+    first = max(doing.index(f"transfer-sasrec on {world}") for world in demo.WORLDS)
+    assert first < min(doing.index(f"vectors of {world}") for world in demo.WORLDS)
+    # What is whole is left alone; what is not is begun again.
+    assert demo_task.enqueue().status()["state"] == "finished"
+    queue.remove(open_run("demo-unrelated-popularity"))
+    assert demo_task.enqueue().state == "queued"
+
+
+def test_a_catalogue_gets_the_usual_vectors_when_they_are_there(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo.build()
+    run = open_run("demo-popularity")
+    file = run.folder / "catalog" / "catalog.json"
+    before = file.stat().st_mtime_ns
+    renew_catalog(run)
+    assert file.stat().st_mtime_ns == before and read_json(file)["encoder"] == QUICK
+    monkeypatch.setattr(catalog_write, "DEFAULT", QUICK)  # as if the usual encoder's were there
+    renew_catalog(run)
+    assert file.stat().st_mtime_ns != before
+    reads = open_run("demo-racrec-cold")
+    before = (reads.folder / "catalog" / "catalog.json").stat().st_mtime_ns
+    renew_catalog(reads)  # its own encoder's vectors are what it was trained with
+    assert (reads.folder / "catalog" / "catalog.json").stat().st_mtime_ns == before

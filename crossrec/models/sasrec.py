@@ -89,6 +89,14 @@ class Block(nn.Module):
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
         return self._through(x[rows, places], self.out(found.reshape(b, d)))
 
+    def weights(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, H, T, T) what each position takes from those up to it: the softmax that `attend` fuses."""
+        y, (b, t, d) = self.norm1(x) if self.pre else x, x.shape
+        q, k, _ = self.qkv(y).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        later = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
+        match = (q @ k.transpose(-1, -2)) / (d // self.heads) ** 0.5
+        return match.masked_fill(later, -torch.inf).softmax(-1)
+
     def _through(self, x: Tensor, attended: Tensor) -> Tensor:
         """The residuals and the feed-forward layer; (..., D)."""
         if self.pre:
@@ -172,6 +180,10 @@ class SASRec(nn.Module):
 
         return self._by_length(items, mean_of)
 
+    def attention(self, items: Tensor) -> Tensor:
+        """(B, T) right-padded -> (blocks, B, H, T+1, T+1), the attention weights of each block; to be looked at."""
+        return attention_through(self.blocks, self._embedded(items))
+
     def _embedded(self, items: Tensor) -> Tensor:
         """(B, T) -> (B, T+1, D)"""
         x = F.pad(take(self.item.weight, items), (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1]
@@ -219,6 +231,16 @@ class SASRec(nn.Module):
         if self._made is None or self._made[0] != filled or self._made[1].device != self.item.weight.device:
             self._made = filled, self.keys()
         return self._made[1]
+
+
+def attention_through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+    """(B, T, D) -> (blocks, B, H, T, T), the attention weights of each block on what the blocks before it made."""
+    found = []
+    for block in blocks:
+        assert isinstance(block, Block)
+        found.append(block.weights(x))
+        x = block(x)
+    return torch.stack(found)
 
 
 def right_pad(items: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ from crossrec.models.autoencoder import END, START
 from crossrec.models.dropout import Dropout
 from crossrec.models.ligr import LiGRBlock
 from crossrec.models.recommender import Floats, Recommender
-from crossrec.models.sasrec import Block, SASRecConfig, right_pad, weights_of, with_weights
+from crossrec.models.sasrec import Block, SASRecConfig, attention_through, right_pad, weights_of, with_weights
 from crossrec.models.tables import take
 from crossrec.models.trend import FLOOR, SIDES, Trend
 
@@ -246,11 +246,19 @@ class Unified(nn.Module):
         share = self.rise[items, when].exp() * (1 + FLOOR) - FLOOR - one
         return weight * torch.log((share.clamp(min=0) + FLOOR) / (1 + FLOOR))
 
-    def _states(self, table: Table, items: Tensor) -> Tensor:
-        """(B, L+1, D)"""
+    def attention(self, table: Table, items: Tensor) -> Tensor:
+        """(B, L) right-padded -> (blocks, B, H, L+1, L+1), the attention weights of each block; to be looked at."""
+        return attention_through(self.blocks, self._embedded(table, items))
+
+    def _embedded(self, table: Table, items: Tensor) -> Tensor:
+        """(B, L) -> (B, L+1, D)"""
         which = self.domain((items > self.n_source).long()) * (items > 0)[..., None]
         x = F.embedding(table.place(items), table.vectors) + which
-        x = self.drop(F.pad(x, (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1])
+        return self.drop(F.pad(x, (0, 0, 1, 0)) + self.position.weight[: items.shape[1] + 1])
+
+    def _states(self, table: Table, items: Tensor) -> Tensor:
+        """(B, L+1, D)"""
+        x = self._embedded(table, items)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

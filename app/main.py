@@ -65,6 +65,15 @@ pages = {
             help="What does the loop learn? Click and skip, take an update apart, judge a policy from a log.",
         ),
     ],
+    "Understand": [
+        st.Page(
+            PAGES / "learn.py",
+            title="Learn",
+            icon=":material/school:",
+            url_path="learn",
+            help="How does it work? Each model drawn for one person, and how a comparison fools itself.",
+        ),
+    ],
 }
 
 st.logo(str(ICON), size="large")

@@ -23,6 +23,7 @@ ANSWERS = {
     "unknown": (st.info, ":material/help:"),
     "busy": (st.info, ":material/model_training:"),
     "idle": (st.info, ":material/pause_circle:"),
+    "how": (st.info, ":material/school:"),
     "loop": (st.info, ":material/cycle:"),
 }
 STATES = {

@@ -107,9 +107,11 @@ def worth(found: Found, chosen: Sequence[Run]) -> None:
 
 
 @st.fragment
-def sampled(items: int) -> None:
+def sampled(items: int, open_: bool = False) -> None:
     """A rank that can be chosen, and what the sampled protocol makes of it."""
-    with st.expander("Why do sampled numbers look so high?", icon=":material/casino:", key="cmp_sampled"):
+    with st.expander(
+        "Why do sampled numbers look so high?", icon=":material/casino:", key="cmp_sampled", expanded=open_
+    ):
         st.markdown(
             f"The sampled protocol asks whether the hidden item stands before most of {SAMPLED} items that were drawn "
             "at random. In a large catalogue hardly any of the items that rank above it is drawn, so it wins nearly "

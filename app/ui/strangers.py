@@ -19,7 +19,7 @@ WHY = (
     "A leak: the item's vector is made of the very review whose stars are to be told, so the text gives the label "
     "away. In the first review system most items had a single review: its AUC of 0.8466 was this. Here an item's "
     "vector leaves out what the person wrote, and all that came later, unless a run asks for the leak; such a run "
-    "stands apart, and is never in the comparison above."
+    "stands apart, and is in no comparison."
 )
 
 

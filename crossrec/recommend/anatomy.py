@@ -27,6 +27,8 @@ from crossrec.recommend.evidence import Piece
 from crossrec.recommend.recommender import Asked, RunRecommender
 from crossrec.runs.catalog import Floats
 
+COMPANY = 31
+"""Other people beside whom the loss is asked that keeps tastes apart: of one person alone it is constant."""
 LOSSES = ("pred", "rank", "diff", "class", "rec", "align")
 """Losses of the review model that reach a person's tastes, by the names of their parts in training/racrec.py."""
 
@@ -158,7 +160,8 @@ def tastes(
     recommender = opened.recommender
     if not isinstance(recommender, RACRecRecommender):
         return None
-    model, histories = recommender.model, opened.reader.histories([pieces], asked.user)
+    model = recommender.model
+    histories = opened.reader.histories([pieces])
     sides = recommender.sides(histories)
     with torch.no_grad():
         found = model.tastes(*sides)
@@ -173,13 +176,14 @@ def tastes(
             for which in ("source", "target")
             if named[f"shared {which}"][1][0]
         }
-    pulls = [] if model.config.classic else _pulls(recommender, histories, sides, weights)
+    others = model.tastes(*recommender.sides(opened.reader.histories(_company(opened, asked))))
+    pulls = [] if model.config.classic else _pulls(recommender, histories, sides, others, weights)
     vectors = {name: vector[0].numpy() for name, (vector, there) in named.items() if there[0]}
     return TasteReading(vectors, found.query[0].numpy(), told, pulls)
 
 
 def _pulls(
-    recommender: RACRecRecommender, histories: Histories, sides: tuple[Any, Any], weights: dict[str, float]
+    recommender: RACRecRecommender, histories: Histories, sides: tuple[Any, Any], others: Any, weights: dict[str, float]
 ) -> list[Pull]:
     model = recommender.model.eval()
     with torch.enable_grad():
@@ -189,7 +193,7 @@ def _pulls(
         specific = [v for v, there in ((found.specific_source, s), (found.specific_target, t)) if there]
         if not shared:
             return []
-        parts = _parts(recommender, histories, found, s, t)
+        parts = _parts(recommender, histories, found, others, s, t)
         pulls = []
         for name in LOSSES:
             weight = 1.0 if name == "pred" else weights.get(name, 0.0)
@@ -198,18 +202,25 @@ def _pulls(
             grads = torch.autograd.grad(parts[name], [*shared, *specific], retain_graph=True, allow_unused=True)
             lengths = [0.0 if one is None else float(one.norm()) for one in grads]
             first, rest = lengths[: len(shared)], lengths[len(shared) :]
-            pulls.append(
-                Pull(name, float(parts[name]), weight, weight * float(np.hypot.reduce(first)), weight * _length(rest))
-            )
+            pulls.append(Pull(name, parts[name].item(), weight, weight * _length(first), weight * _length(rest)))
     return pulls
 
 
-def _parts(recommender: RACRecRecommender, histories: Histories, found: Any, s: bool, t: bool) -> dict[str, Tensor]:
+def _parts(
+    recommender: RACRecRecommender, histories: Histories, found: Any, others: Any, s: bool, t: bool
+) -> dict[str, Tensor]:
     """The losses that can be asked for one person."""
     model: RACRec = recommender.model
     parts = {}
     pairs = [(found.shared_source, found.specific_source)] * s + [(found.shared_target, found.specific_target)] * t
-    parts["diff"] = torch.stack([separation(*pair) for pair in pairs]).sum() / 2
+    company = [(others.shared_source, others.specific_source, others.has_source)] * s
+    company += [(others.shared_target, others.specific_target, others.has_target)] * t
+    apart = []
+    for pair, (shared, specific, there) in zip(pairs, company, strict=True):
+        together = [torch.cat([one, rest[there].detach()]) for one, rest in zip(pair, (shared, specific), strict=True)]
+        # As the other losses are of this person alone, so is the part that this person has in it.
+        apart.append(separation(*together) * len(together[0]))
+    parts["diff"] = torch.stack(apart).sum() / 2
     empty = found.shared_source[:0]
     parts["class"] = domain_nll(
         model.classifier(found.shared_source if s else empty), model.classifier(found.shared_target if t else empty)
@@ -234,6 +245,13 @@ def _parts(recommender: RACRecRecommender, histories: Histories, found: Any, s: 
             told_stars = model.stars(found.query, products[[last]], torch.tensor([last]), person)
             parts["pred"] = (told_stars - star).square().mean()
     return parts
+
+
+def _company(opened: RunRecommender, asked: Asked) -> list[list[Piece]]:
+    """What is known of some other people of the dataset, spread over it."""
+    n = opened.pair.n_users
+    rows = [row for row in np.linspace(0, n - 1, min(COMPANY, n)).astype(int).tolist() if row != asked.user]
+    return [opened.reader.events(opened.pair, row) for row in rows]
 
 
 def _length(lengths: Sequence[float]) -> float:

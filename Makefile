@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: demo serve test check format bench clean
+.PHONY: demo serve test check lint format bench clean
 
 demo: $(VENV)/.ready ## install, serve the app, build the demo behind it
 	$(BIN)/crossrec serve --demo --port $(PORT)
@@ -18,7 +18,11 @@ test: $(VENV)/.ready-dev ## everything that must hold: lint, types, tests
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
 
-check: $(VENV)/.ready-dev ## lint and types only
+# A hundred kills, thousands of requests, twenty browser sessions for five minutes, and the three journeys.
+check: $(VENV)/.ready-dev ## what `make test` does in short, in its long form; some 40 minutes
+	CROSSREC_LONG=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/hardening tests/app/test_journeys.py tests/app/test_many_sessions.py
+
+lint: $(VENV)/.ready-dev ## style and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -17,7 +17,7 @@ from pathlib import Path
 from clicks import CHROMIUM, App
 from harness import memory, say, section, spread, table
 
-PAGES = ("home", "explore", "train", "compare", "recommend", "feedback")
+PAGES = ("home", "explore", "train", "compare", "recommend", "feedback", "learn")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WATCH = """
 const app = () => document.querySelector('[data-testid=stApp]');

@@ -175,6 +175,20 @@ def data_describe(name: str, json_: Json = False) -> None:
     _describe(describe(paths.slug(name, "dataset")), json_)
 
 
+@data.command("map")
+def data_map(name: Annotated[str, typer.Argument(metavar="NAME")], json_: Json = False) -> None:
+    """Make the map of a dataset's items that explore shows, in a process of its own."""
+    from crossrec.runs import item_map
+
+    task = item_map.enqueue(name)
+    state = task.shown()["state"]
+    if json_:
+        print_json({"map": task.name, "state": state})
+    else:
+        words = "is there" if state == "finished" else "is being made"
+        console.print(f"The map of {name} {words}: the explore page shows it.")
+
+
 @data.command("list")
 def data_list(json_: Json = False) -> None:
     """The datasets on this machine."""

@@ -42,6 +42,10 @@ def vectors() -> Path:
     return home() / "vectors"
 
 
+def maps() -> Path:
+    return home() / "maps"
+
+
 def logs() -> Path:
     return home() / "logs"
 

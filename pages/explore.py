@@ -13,7 +13,7 @@ from crossrec.data.pair import DomainPair
 from crossrec.report import charts
 
 PAGES = Path(__file__).resolve().parent
-TABS = ("The two domains", "One person", "Reviews", "Is the test fair?")
+TABS = ("The two domains", "One person", "Reviews", "Map of items", "Is the test fair?")
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------
@@ -207,5 +207,10 @@ with tabs[1]:
     one_person(dataset, pair, about["examples"])
 with tabs[2]:
     reviews(dataset, pair)
-with tabs[3]:
+if tabs[3].open:  # what it takes to draw thousands of points is loaded where they are looked at
+    with tabs[3]:
+        from app.ui import map_of_items
+
+        map_of_items.tab(dataset, pair, about["examples"])
+with tabs[4]:
     fair_test(dataset)

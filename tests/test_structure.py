@@ -137,6 +137,11 @@ def test_what_is_committed_imports(tmp_path: Path) -> None:
     assert done.stdout == "all imported False\n"
 
 
+def test_the_tree_of_the_readme_is_that_of_the_files() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "docs" / "tree.py"), "--check"], check=False)
+    assert done.returncode == 0, "run `python docs/tree.py`"
+
+
 def test_names_of_test_modules_are_unique() -> None:
     """There is no package around the tests: two modules of one name would be one."""
     names = [p.name for p in (ROOT / "tests").rglob("*.py") if p.name != "conftest.py"]

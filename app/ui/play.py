@@ -1,13 +1,16 @@
 """Playing: a slate of cards, one press an answer, and what the policy made of it."""
 
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import streamlit as st
 
-from app.ui import cards, play_who
+from app.ui import cards, play_who, state
 from app.ui.errors import plain
 from app.ui.play_who import Chosen
 from crossrec.errors import CrossrecError
+from crossrec.feedback.log import FeedbackLog
 from crossrec.feedback.session import SKIP, Session
 from crossrec.report import loop
 from crossrec.runs.catalog import Item, shortened
@@ -167,6 +170,25 @@ def moved(chosen: Chosen, session: Session) -> None:
         note += " Regret: what the best possible slate would have earned on top, by true taste." if chosen.known else ""
         cards.chart(loop.history_sentence(frame), partial(loop.curves, frame, chosen.recipe), "fb_curves", note)
     cards.numbers(loop_numbers(session))
+    st.download_button(
+        "Download this session",
+        lambda: _as_file(chosen.dataset, session.name),
+        file_name=f"{chosen.dataset}-session.csv",
+        mime="text/csv",
+        key="fb_download",
+        icon=":material/download:",
+        on_click="ignore",
+        help="Every slate with the probabilities with which its items were shown, and what came back: a log that "
+        "the last tab reads, and any other tool.",
+    )
+
+
+def _as_file(dataset: str, session: str) -> bytes:
+    names = {dataset: ["", *state.pair(dataset).items("target").sort_values("item")["item_id"]]}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "session.csv"
+        FeedbackLog().export(file, session, None, names)
+        return file.read_bytes()
 
 
 def loop_numbers(session: Session) -> list[cards.Number]:

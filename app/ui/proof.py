@@ -14,7 +14,7 @@ from crossrec.evaluation.protocol import SAMPLED
 from crossrec.report import figures as drawn
 from crossrec.report import findings, frames, proof_charts
 from crossrec.report.figures import Figure
-from crossrec.report.words import listed
+from crossrec.report.words import for_sheets, listed
 from crossrec.runs.coldstart import ColdResult
 from crossrec.runs.compare import Result
 from crossrec.runs.execute import ask_controls
@@ -165,7 +165,7 @@ def downloads(found: Found, name: str) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Download the results per person",
-            lambda: frames.per_user(found).to_csv(index=False).encode(),
+            lambda: for_sheets(frames.per_user(found)).to_csv(index=False).encode(),
             file_name=f"{name}-per-user.csv",
             mime="text/csv",
             key="cmp_download",

@@ -11,6 +11,7 @@ from app.ui.cards import Number
 from app.ui.errors import plain
 from crossrec.evaluation.ratings import METRICS as STARS
 from crossrec.report import charts, cold, figures, frames
+from crossrec.report.words import for_sheets
 from crossrec.runs.coldstart import ColdResult, compare_cold_runs
 from crossrec.runs.folder import Run, open_run
 from crossrec.runs.leaks import Leak, leak_commands, leaks
@@ -130,7 +131,7 @@ def all_numbers(found: ColdResult, name: str) -> None:
         st.caption("Each number with the ends of its 95 % interval over people; empty where it is not defined.")
         st.download_button(
             "Download the table",
-            lambda: frame.to_csv(index=False).encode(),
+            lambda: for_sheets(frame).to_csv(index=False).encode(),
             file_name=f"{name}.csv",
             mime="text/csv",
             key="cmp_cold_download",

@@ -130,11 +130,7 @@ def write_catalog(
     on_event: OnEvent = lambda event: None,
 ) -> None:
     """Writes a catalogue into a folder that appears when it is whole; one that is there already is left alone."""
-    reviews = {which: ItemReviews(pair, split, which) for which in domains if pair.domain(which).n_items}
-    if encoder is not None and (pair.vectors is None or pair.vectors.name != encoder):
-        wanted = {which: _newest(pair, which, reviews.get(which)) for which in DOMAINS}
-        pair = with_vectors(pair, encoder, wanted, on_event)
-        reviews = {which: ItemReviews(pair, split, which) for which in reviews}
+    reviews = read_items(pair, split, encoder, domains, on_event)
     temporary = Path(tempfile.mkdtemp(prefix=".catalog-", dir=folder.parent))
     try:
         temporary.chmod(0o755)
@@ -163,6 +159,22 @@ def write_catalog(
         raise CrossrecError(f"The catalogue {folder} cannot be written ({error.strerror or error}).") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_items(
+    pair: DomainPair,
+    split: Split,
+    encoder: str | None,
+    domains: tuple[str, ...] = DOMAINS,
+    on_event: OnEvent = lambda event: None,
+) -> dict[str, ItemReviews]:
+    """What the training part says of the items, by domain; with an encoder, and with its vectors where they lack."""
+    reviews = {which: ItemReviews(pair, split, which) for which in domains if pair.domain(which).n_items}
+    if encoder is None or (pair.vectors is not None and pair.vectors.name == encoder):
+        return reviews
+    wanted = {which: _newest(pair, which, reviews.get(which)) for which in DOMAINS}
+    pair = with_vectors(pair, encoder, wanted, on_event)
+    return {which: ItemReviews(pair, split, which) for which in reviews}
 
 
 def item_vectors(reviews: ItemReviews) -> tuple[NDArray[np.float16], NDArray[np.bool_], float]:

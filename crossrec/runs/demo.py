@@ -14,6 +14,7 @@ from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.models.simple import Oracle
+from crossrec.runs import item_map
 from crossrec.runs.catalog_write import renew_catalog
 from crossrec.runs.demo_task import WORLDS as WORLDS
 from crossrec.runs.execute import resume, train
@@ -127,6 +128,7 @@ def build(seed: int = 0, on_event: OnEvent = lambda event: None, stop: Stop | No
         for (of, _, _), run in runs.items():
             if of == name:
                 renew_catalog(run)
+        item_map.enqueue(name)
         for recipe, split, settings in RECIPES:
             if not _is_first(recipe, split):
                 one(name, recipe, split, settings)

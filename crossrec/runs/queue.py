@@ -39,7 +39,7 @@ BEGINS = 2.0
 """Seconds that a process has from taking a task to saying that it is at it."""
 
 
-LANES = {"run": 1, "import": 1, "demo": 1}
+LANES = {"run": 1, "import": 1, "demo": 1, "map": 1}
 """Kinds of tasks, each with a queue of its own, and how many of each are worked on at the same time."""
 
 
@@ -61,7 +61,7 @@ def queue_lock() -> Iterator[None]:
 
 
 def folder_of(what: str) -> Path:
-    return {"run": paths.runs, "import": paths.imports, "demo": paths.building}[what]()
+    return {"run": paths.runs, "import": paths.imports, "demo": paths.building, "map": paths.maps}[what]()
 
 
 def kind_of(task: Task) -> str:

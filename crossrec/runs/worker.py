@@ -26,6 +26,10 @@ def main(what: str, name: str) -> int:
                 from crossrec.runs import demo_task
 
                 demo_task.carry_out(folder_of(what) / name, stop)
+            elif what == "map":
+                from crossrec.runs import item_map
+
+                item_map.carry_out(folder_of(what) / name, stop)
             else:
                 from crossrec.runs.execute import resume
                 from crossrec.runs.folder import open_run

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +149,25 @@ def write_parquet(
     # Texts hardly repeat: a dictionary of them is work for nothing.
     repeated = [name for name in schema.names if name not in ("title", "text")]
     how: dict[str, Any] = {"compression": "zstd", "use_dictionary": repeated}
-    with ThreadPoolExecutor(1) as pool, pq.ParquetWriter(path, schema, **how) as writer:
+    # One portion is hashed and written while the next one is fetched: all three take their time outside Python.
+    under_way: list[Future[Any]] = []
+    with (
+        pq.ParquetWriter(path, schema, **how) as writer,
+        ThreadPoolExecutor(1) as hashing,
+        ThreadPoolExecutor(1) as writing,
+    ):
 
         def flush(everything: bool) -> None:
-            nonlocal rows, waiting
+            nonlocal rows, waiting, under_way
             table = pa.Table.from_batches(waiting, reader.schema)
             while table.num_rows >= CHUNK or (everything and table.num_rows):
                 chunk = table.slice(0, CHUNK).cast(schema).combine_chunks()
-                hashed = pool.submit(_hash, chunk, digest)  # beside the writing: both take their time outside Python
-                writer.write_table(chunk, row_group_size=CHUNK)
-                hashed.result()
+                for done in under_way:
+                    done.result()
+                under_way = [
+                    hashing.submit(_hash, chunk, digest),
+                    writing.submit(writer.write_table, chunk, row_group_size=CHUNK),
+                ]
                 rows += chunk.num_rows
                 table = table.slice(CHUNK)
             waiting = table.to_batches()
@@ -168,6 +177,8 @@ def write_parquet(
             if sum(one.num_rows for one in waiting) >= CHUNK:
                 flush(everything=False)
         flush(everything=True)
+        for done in under_way:
+            done.result()
     return rows
 
 

@@ -40,7 +40,7 @@ def train(page: Any, app: App) -> None:
     words = ["--set", "epochs=400", "--set", "patience=400", "--set", "batch_size=64", "--set", "lr=0.003"]
     app.crossrec("train", "transfer-sasrec", "--dataset", "demo", "--name", "picture", "--queue", *words)
     page.goto(f"{app.url}/train?data=demo&run=picture")
-    page.get_by_text("of at most 400").first.wait_for(timeout=120_000)
+    page.get_by_text("of at most 400").locator("visible=true").first.wait_for(timeout=120_000)
     page.wait_for_timeout(30_000)
 
 
@@ -71,9 +71,9 @@ def learn(page: Any, app: App) -> None:
 
 PICTURES: dict[str, tuple[Callable[[Any, App], None], int]] = {
     "home": (home, 900),
-    "train": (train, 1250),
+    "train": (train, 1750),
     "recommend": (recommend, 1350),
-    "feedback": (feedback, 1300),
+    "feedback": (feedback, 1500),
     "learn": (learn, 1000),
 }
 """What is done for each, and its height in px."""

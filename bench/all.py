@@ -57,6 +57,12 @@ def machine() -> str:
     )
 
 
+def placed(word: str) -> str:
+    """A word of a command without where this machine keeps things."""
+    path = Path(word)
+    return word if not path.is_absolute() else "FILE" if path.is_file() else "FOLDER"
+
+
 def old_sections() -> dict[str, str]:
     """{name: text} of the results that are there."""
     text = RESULTS.read_text() if RESULTS.exists() else ""
@@ -85,9 +91,7 @@ def main() -> None:
             began = time.monotonic()
             command = [sys.executable, str(ROOT / "bench" / words[0]), *words[1:], *["--quick"] * asked.quick]
             ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)
-            shown = [
-                "--data FOLDER" if asked.data and word.startswith(str(asked.data.resolve())) else word for word in words
-            ]
+            shown = [placed(word) for word in words]
             took = f"{(time.monotonic() - began) / 60:.0f} minutes"
             if ran.returncode:
                 failed.append(name)

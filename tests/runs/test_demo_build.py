@@ -25,6 +25,7 @@ def small(home: Path, monkeypatch: pytest.MonkeyPatch, tiny_settings: dict[str, 
         return DemoConfig(**sizes, **changes)  # type: ignore[arg-type]
 
     monkeypatch.setattr(demo, "DemoConfig", config)
+    monkeypatch.setattr(queue, "keep", lambda: None)  # the maps wait: nothing works beside the test
 
     def settings(recipe: str) -> dict[str, Any]:
         least = {"epochs": 1, "dim": 8, "taste": 4}
@@ -129,8 +130,7 @@ def test_only_demo_worlds_have_an_oracle(small: Path) -> None:
     assert demo.oracle(DomainPair.open("mine")) is None
 
 
-def test_the_demo_is_built_as_a_task(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "keep", lambda: None)  # what the keeper would start is done here
+def test_the_demo_is_built_as_a_task(small: Path) -> None:
     assert demo_task.task() is None and not demo_task.under_way()
     task = demo_task.enqueue()
     assert task.state == "queued" and demo_task.under_way()

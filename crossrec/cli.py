@@ -114,16 +114,18 @@ def serve(
     demo: Annotated[bool, typer.Option("--demo", help="Build the demo behind it, where it is missing.")] = False,
 ) -> None:
     """Serve the app."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / "app" / "streamlit_app.py").exists():
-        raise CrossrecError(f"The app is not at {root / 'app'}: run this in a checkout of crossrec.")
-    words = ["run", str(root / "app"), "--server.port", str(port), "--server.address", address]
+    if not (paths.ROOT / "app" / "streamlit_app.py").exists():
+        raise CrossrecError(
+            f"The app is not in {paths.ROOT}, where only a copy of the package is: install the checkout itself by "
+            "`pip install -r requirements.txt`."
+        )
+    words = ["run", str(paths.ROOT / "app"), "--server.port", str(port), "--server.address", address]
     words += ["--server.headless", str(headless).lower()]
     if demo:
         from crossrec.runs import demo_task
 
         demo_task.enqueue()
-    os.chdir(root)  # Streamlit reads its theme from .streamlit in the working folder
+    os.chdir(paths.ROOT)  # Streamlit reads its theme from .streamlit in the working folder
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", *words])  # noqa: S606
 
 

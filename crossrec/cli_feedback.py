@@ -27,7 +27,6 @@ SHOWN = {
     "themes": "Themes a slate",
 }
 """Measures of the table, and how they are called."""
-Log = Annotated[str, typer.Argument(metavar="LOG", help="Name of a log.")]
 Dataset = Annotated[str, typer.Option(help="The dataset whose items were shown.")]
 Replace = Annotated[bool, typer.Option(help="Replace a log of this name.")]
 Temperature = Annotated[float | None, typer.Option(help="Of the policy: low is greedy, high tries everything.")]

@@ -60,6 +60,11 @@ def _read(value: Any, hint: Any, key: str) -> Any:
     return read
 
 
+def part(cls: type[C], config: Any) -> C:
+    """What a config that inherits from the config dataclass `cls` says of its fields."""
+    return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
+
+
 def pairs(words: list[str]) -> dict[str, str]:
     """Reads ["dim=64", "norm=pre"] as a dict.
 

@@ -9,13 +9,18 @@ from typing import Any
 
 from crossrec.errors import CrossrecError
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout; where the package was installed as a copy, the folder it is in."""
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def home() -> Path:
-    """The artifacts folder: `CROSSREC_HOME`, or `artifacts/` beside the package's sources."""
+    """The artifacts folder: `CROSSREC_HOME`; or `artifacts/` of the checkout that the package is in, or else of the
+    working folder."""
     moved = os.environ.get("CROSSREC_HOME")
-    return Path(moved).expanduser().absolute() if moved else Path(__file__).resolve().parent.parent / "artifacts"
+    if moved:
+        return Path(moved).expanduser().absolute()
+    return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "artifacts"
 
 
 def datasets() -> Path:

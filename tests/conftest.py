@@ -16,6 +16,7 @@ from hypothesis import settings
 from crossrec.data.pair import Domain, DomainPair
 from crossrec.runs.demo import make_world
 from crossrec.runs.execute import train
+from crossrec.stopping import Stop
 
 # Examples are not timed, for the machine is shared; those of a failure are printed and need no database.
 settings.register_profile("crossrec", deadline=None, max_examples=60, database=None)
@@ -42,6 +43,27 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty artifacts folder of the test's own."""
     monkeypatch.setenv("CROSSREC_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def stop_after() -> Callable[[int], Stop]:
+    """Makes a `Stop` that wishes it from the question on that follows so many."""
+
+    class After(Stop):
+        def __init__(self, times: int):
+            super().__init__()
+            self.times = times
+
+        @property
+        def wished(self) -> bool:
+            self.times -= 1
+            return self.times < 0
+
+        @wished.setter
+        def wished(self, value: bool) -> None:
+            pass
+
+    return After
 
 
 # --- pairs built by hand --------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_a_file_with_its_own_probabilities_is_judged_as_it_is(crossrec: Crossrec
     frame.assign(propensity=0.5, target_probability=0.5).to_csv(path, index=False)
     code, out, err = crossrec("feedback", "ope", path, "--policy", "mine")
     assert code == 0, err
-    assert out.startswith("No evidence that 'mine' and 'the logging policy' differ")
+    assert out.startswith("No evidence that 'mine' and the log's own policy differ")
     frame.assign(target_probability=0.5).to_csv(path, index=False)
     assert "no propensity" in crossrec("feedback", "ope", path, "--policy", "mine")[1]
     code, out, _ = crossrec("feedback", "ope", path, "--policy", "mine", "--assume-uniform", "--json")

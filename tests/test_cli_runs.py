@@ -31,13 +31,11 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "keep", lambda: None)
 
 
-class AtOnce(Stop):
-    wished = property(lambda self: True, lambda self, value: None)  # type: ignore[assignment]
-
-
 def stopped(name: str) -> None:
+    stop = Stop()
+    stop.wished = True
     with pytest.raises(Stopped):
-        train("target-sasrec", "tiny", {"dim": 16, "epochs": 2}, name=name, stop=AtOnce())
+        train("target-sasrec", "tiny", {"dim": 16, "epochs": 2}, name=name, stop=stop)
 
 
 @pytest.mark.usefixtures("idle")

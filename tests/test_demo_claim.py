@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crossrec.data.demo import DemoConfig
+from crossrec.data.demo import WORLDS, DemoConfig
 from crossrec.data.histories import Histories
 from crossrec.evaluation.compare import Side, compare
 from crossrec.evaluation.protocol import BRIEF, evaluate
@@ -21,7 +21,7 @@ from crossrec.recommend.person import Person, Review
 from crossrec.recommend.recommender import RunRecommender
 from crossrec.runs import controls
 from crossrec.runs.compare import compare_runs
-from crossrec.runs.demo import COLD, SETTINGS, WORLDS, make_world
+from crossrec.runs.demo import COLD, SETTINGS, make_world
 from crossrec.runs.execute import load, train
 from crossrec.runs.folder import Run
 from crossrec.runs.insight import who

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from app.ui.errors import capital, plain
+from crossrec.data.demo import WORLDS
 from crossrec.evaluation.verdict import Verdict
 from crossrec.report import charts
 from crossrec.report.charts import Drawing
@@ -140,7 +141,7 @@ def no_datasets() -> None:
 
 
 def no_runs(dataset: str, others: Sequence[Run] = ()) -> None:
-    if demo_task.under_way() and dataset in demo_task.WORLDS:
+    if demo_task.under_way() and dataset in WORLDS:
         st.caption(":material/model_training: Its models are being trained: this page shows what they say by itself.")
         return
     with st.container(border=True):

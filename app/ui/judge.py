@@ -18,6 +18,7 @@ from crossrec.errors import CrossrecError
 from crossrec.feedback.events import MAX_BYTES, look
 from crossrec.feedback.judging import Judged, judge_run
 from crossrec.feedback.log import FeedbackLog
+from crossrec.feedback.ope import LOGGED
 from crossrec.feedback.policy import PolicyConfig
 from crossrec.feedback.ready import import_file, import_played
 from crossrec.feedback.simulated import CLICKS, simulated_log
@@ -25,7 +26,6 @@ from crossrec.report import charts, judging
 from crossrec.runs import incoming
 from crossrec.runs.folder import Run, open_run
 
-LOGGED = "the log's own policy"
 NONE = "not in the file"
 ENDINGS = [suffix.removeprefix(".") for suffix in incoming.SUFFIXES]
 ROLES = {
@@ -135,7 +135,6 @@ def show(found: Judged, titles: dict[str, str], policy: str, against: str, said:
     words = verdict.verdict
     for run, title in titles.items():
         words = words.replace(repr(run), title)
-    words = words.replace(repr("the logging policy"), LOGGED)
     with said:
         cards.answer(capital(words), judging.answer(verdict), found.notes[:1] if found.assumed else ())
     named = {one: titles.get(one, LOGGED) for one in verdict.estimates}

@@ -130,15 +130,7 @@ def points(items: pd.DataFrame, by: str, labels: dict[str, str]) -> Any:
     figure = go.Figure()
     for label, rows, colour in groups:
         figure.add_trace(
-            go.Scattergl(
-                x=rows["x"],
-                y=rows["y"],
-                mode="markers",
-                name=label[:40],
-                text=[_safe(title) for title in rows["title"]],
-                hovertemplate="%{text}<extra>%{fullData.name}</extra>",
-                marker={"size": 5, "color": colour, "opacity": 0.55},
-            )
+            go.Scattergl(**_points(rows, label[:40]), marker={"size": 5, "color": colour, "opacity": 0.55})
         )
     axis = {"visible": False, "showgrid": False, "zeroline": False}
     figure.update_layout(
@@ -172,17 +164,20 @@ def person(figure: Any, found: ItemMap, pair: DomainPair, user: str, run: str | 
 
 
 def _marks(figure: Any, rows: pd.DataFrame, name: str, colour: str, symbol: str, size: int) -> None:
-    figure.add_trace(
-        go.Scatter(
-            x=rows["x"],
-            y=rows["y"],
-            mode="markers",
-            name=name[:60],
-            text=[_safe(title) for title in rows["title"]],
-            hovertemplate="%{text}<extra>%{fullData.name}</extra>",
-            marker={"size": size, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": "#FFFFFF"}},
-        )
-    )
+    marker = {"size": size, "color": colour, "symbol": symbol, "line": {"width": 1.5, "color": "#FFFFFF"}}
+    figure.add_trace(go.Scatter(**_points(rows, name[:60]), marker=marker))
+
+
+def _points(rows: pd.DataFrame, name: str) -> dict[str, Any]:
+    """What all points of a trace have: places, the trace's name, and a title on hover."""
+    return {
+        "x": rows["x"],
+        "y": rows["y"],
+        "mode": "markers",
+        "name": name,
+        "text": [_safe(title) for title in rows["title"]],
+        "hovertemplate": "%{text}<extra>%{fullData.name}</extra>",
+    }
 
 
 def _choose(finished: Sequence[Run]) -> str:

@@ -18,6 +18,8 @@ from crossrec.errors import CrossrecError
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+WORLDS = {"demo": 1.0, "demo-unrelated": 0.0}
+"""Datasets of the demo and the share of taste that their two domains have in common."""
 START_MS = 1_609_459_200_000  # 2021-01-01; no item is from a later year than 2020
 SPAN_MS = 4 * 365 * 86_400_000
 FIRST_YEAR, LAST_YEAR = 1968, 2020

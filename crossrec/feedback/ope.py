@@ -44,7 +44,7 @@ MAX_GROUPS = 10_000
 EDGES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, float("inf"))
 """Of the histogram of the weights; an edge belongs to the bin above it."""
 _I, _J = np.triu_indices(4)
-LOGGED = "the logging policy"
+LOGGED = "the log's own policy"
 
 
 @dataclass(frozen=True)
@@ -270,13 +270,14 @@ def _refusals(log: Logged, policy: Target, w: Doubles) -> Iterator[str]:
 
 
 def _verdict(target: str, other: str, primary: str, value: Interval, refusals: tuple[str, ...]) -> str:
+    target, other = (name if name == LOGGED else repr(name) for name in (target, other))
     if refusals:
-        return f"{target!r} and {other!r} are not ranked: {'; '.join(refusals)}."
+        return f"{target} and {other} are not ranked: {'; '.join(refusals)}."
     told = f"{primary}, {LEVEL:.0%} interval {value.low:+.4f} to {value.high:+.4f}"
     if value.positive or value.negative:
         more = "more" if value.positive else "less"
-        return f"{target!r} would have earned {abs(value.mean):.4f} a row {more} than {other!r} ({told})."
-    return f"No evidence that {target!r} and {other!r} differ: {value.mean:+.4f} a row ({told})."
+        return f"{target} would have earned {abs(value.mean):.4f} a row {more} than {other} ({told})."
+    return f"No evidence that {target} and {other} differ: {value.mean:+.4f} a row ({told})."
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------

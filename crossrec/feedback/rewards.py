@@ -1,4 +1,4 @@
-"""What an action of a person is worth, what was expected, and what a sequence of rewards adds up to."""
+"""What an action of a person is worth, and what was expected."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -72,17 +72,3 @@ class Baseline:
         n = len(rewards)
         self.values[:n] = self.momentum * self.values[:n] + (1 - self.momentum) * rewards
         return self.values[:n].copy()
-
-
-def discounted_returns(rewards: Doubles | Sequence[float], gamma: float) -> Doubles:
-    """(T,) sum over s >= t of gamma^(s-t) rewards[s].
-
-    Raises:
-        CrossrecError: gamma is not from 0 to 1.
-    """
-    if not 0 <= gamma <= 1:
-        raise CrossrecError(f"The discount gamma is {gamma:g}; give a number from 0 to 1.")
-    out = np.array(rewards, float)
-    for t in range(len(out) - 2, -1, -1):
-        out[t] += gamma * out[t + 1]
-    return out

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from crossrec.feedback.ope import EDGES, LOGGED, Diagnostics, Judgement
+from crossrec.feedback.ope import EDGES, Diagnostics, Judgement
 from crossrec.report import theme
 from crossrec.report.charts import Drawn
 from crossrec.report.words import percent
@@ -76,8 +76,3 @@ def answer(found: Judgement) -> str:
     if found.refusals:
         return "unknown"
     return "yes" if difference.positive else "harm" if difference.negative else "no"
-
-
-def name_of(policy: str) -> str:
-    """A policy as people call it."""
-    return "the policy that made the log" if policy == LOGGED else policy

@@ -9,14 +9,13 @@ from safetensors.numpy import load_file, save_file
 
 from crossrec import paths
 from crossrec.config import from_dict
-from crossrec.data.demo import DemoConfig, World, generate
+from crossrec.data.demo import WORLDS, DemoConfig, World, generate
 from crossrec.data.pair import DomainPair
 from crossrec.data.prepare import write_tables
 from crossrec.errors import CrossrecError
 from crossrec.models.simple import Oracle
 from crossrec.runs import item_map
 from crossrec.runs.catalog_write import renew_catalog
-from crossrec.runs.demo_task import WORLDS as WORLDS
 from crossrec.runs.execute import resume, train
 from crossrec.runs.folder import Run, open_run
 from crossrec.runs.plan import with_text

@@ -16,8 +16,6 @@ from crossrec.runs.task import Task, TaskWriter
 from crossrec.stopping import Stop
 
 COMMAND = "crossrec demo"
-WORLDS = {"demo": 1.0, "demo-unrelated": 0.0}
-"""Datasets of the demo and the share of taste that their two domains have in common."""
 NO_MEMORY = "There is not enough memory: close other programs, and build the demo again."
 
 

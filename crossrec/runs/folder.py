@@ -149,10 +149,6 @@ class RunWriter(TaskWriter):
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
         self.end("finished", eta=0)
 
-    def fail(self, reason: str) -> None:
-        """Says failed, and why in one sentence."""
-        self.end("failed", reason)
-
 
 def new_run(config: dict[str, Any], name: str | None, status: dict[str, Any]) -> tuple[Path, int]:
     """Makes runs/<name>/; its folder and the descriptor of its lock, as `task.new_task`."""

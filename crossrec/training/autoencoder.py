@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crossrec import processes
-from crossrec.config import require
+from crossrec.config import part, require
 from crossrec.data.histories import Ints
 from crossrec.errors import CrossrecError
 from crossrec.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderRecommender, once
@@ -75,7 +75,7 @@ class AutoencoderRecipeConfig(LoopConfig, WordsConfig, AutoencoderConfig):
 
     @property
     def model(self) -> AutoencoderConfig:
-        return AutoencoderConfig(**{name: getattr(self, name) for name in AutoencoderConfig.__dataclass_fields__})
+        return part(AutoencoderConfig, self)
 
 
 def autoencoder(job: Job) -> tuple[Recommender, Fitted]:

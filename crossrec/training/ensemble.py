@@ -50,8 +50,8 @@ Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class EnsembleConfig(AutoencoderRecipeConfig):
-    """The settings of the autoencoder, the learned member, and of the members that are solved or only count."""
+class MembersConfig:
+    """The settings of the members of an ensemble that are solved or only count, and of its weights."""
 
     ridge: float = 400.0
     """lambda of the linear map."""
@@ -63,10 +63,18 @@ class EnsembleConfig(AutoencoderRecipeConfig):
     """Most steps of the weights' fit."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for name in ("ridge", "neighbours", "max_users"):
             require(getattr(self, name) > 0, f"{name} ({getattr(self, name)}) must be positive")
         require(self.rounds >= 0, f"rounds ({self.rounds}) must not be negative")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(MembersConfig, AutoencoderRecipeConfig):
+    """The settings of the autoencoder, the learned member, and of the other members."""
+
+    def __post_init__(self) -> None:
+        AutoencoderRecipeConfig.__post_init__(self)
+        MembersConfig.__post_init__(self)
 
 
 def ensemble(job: Job) -> tuple[Recommender, Fitted]:

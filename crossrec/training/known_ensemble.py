@@ -6,18 +6,17 @@ data each ranks people right that the other misses.
 
 from dataclasses import dataclass, replace
 
-from crossrec.config import require
 from crossrec.models.recommender import Recommender
 from crossrec.training import simple
-from crossrec.training.ensemble import plain_members, weighed
+from crossrec.training.ensemble import MembersConfig, plain_members, weighed
 from crossrec.training.job import Job
 from crossrec.training.loop import Fitted
 from crossrec.training.unified import UnifiedRecipeConfig, unified
 
 
 @dataclass(frozen=True)
-class KnownEnsembleConfig(UnifiedRecipeConfig):
-    """The settings of the unified encoder, the learned member, and of the members that are solved or only count.
+class KnownEnsembleConfig(MembersConfig, UnifiedRecipeConfig):
+    """The settings of the unified encoder, the learned member, and of the other members.
 
     Strangers have an ensemble of their own, so this one learns the next item alone: in the demo that takes less than
     half of the time and ranks known people as well.
@@ -49,20 +48,10 @@ class KnownEnsembleConfig(UnifiedRecipeConfig):
     """Epochs over which the weights that are validated and kept are averaged."""
     patience: int = 6
     """Epochs without a better validation score before training stops."""
-    ridge: float = 400.0
-    """lambda of the linear map."""
-    neighbours: int = 400
-    """n of the nearest neighbours."""
-    max_users: int = 8_000
-    """Most overlap users of the linear map and of the neighbours; of more, a seeded sample is taken."""
-    rounds: int = 20
-    """Most steps of the weights' fit."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("ridge", "neighbours", "max_users"):
-            require(getattr(self, name) > 0, f"{name} ({getattr(self, name)}) must be positive")
-        require(self.rounds >= 0, f"rounds ({self.rounds}) must not be negative")
+        UnifiedRecipeConfig.__post_init__(self)
+        MembersConfig.__post_init__(self)
 
 
 def known_ensemble(job: Job) -> tuple[Recommender, Fitted]:

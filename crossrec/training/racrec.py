@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossrec import processes
-from crossrec.config import require
+from crossrec.config import part, require
 from crossrec.data.histories import Ints
 from crossrec.data.pair import first_mask
 from crossrec.data.ratings import Ratings
@@ -106,7 +106,7 @@ class RACRecRecipeConfig(LoopConfig, RACRecConfig):
 
     @property
     def model(self) -> RACRecConfig:
-        return RACRecConfig(**{name: getattr(self, name) for name in RACRecConfig.__dataclass_fields__})
+        return part(RACRecConfig, self)
 
 
 def racrec(job: Job) -> tuple[Recommender, Fitted]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossrec.config import require
+from crossrec.config import part, require
 from crossrec.data.pair import DomainPair, first_mask
 from crossrec.data.split import Questions, Split
 from crossrec.errors import CrossrecError
@@ -84,7 +84,7 @@ class SequenceConfig(LoopConfig, LossConfig, SASRecConfig):
 
     @property
     def sasrec(self) -> SASRecConfig:
-        return SASRecConfig(**{name: getattr(self, name) for name in SASRecConfig.__dataclass_fields__})
+        return part(SASRecConfig, self)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class TransferConfig(BridgeConfig, SequenceConfig):
 
     @property
     def bridging(self) -> BridgeConfig:
-        return BridgeConfig(**{name: getattr(self, name) for name in BridgeConfig.__dataclass_fields__})
+        return part(BridgeConfig, self)
 
 
 def sasrec(job: Job) -> tuple[Recommender, Fitted]:

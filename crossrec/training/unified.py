@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossrec import processes
-from crossrec.config import require
+from crossrec.config import part, require
 from crossrec.data.histories import Ints
 from crossrec.data.pair import Domain
 from crossrec.data.split import merged_domain
@@ -75,7 +75,7 @@ class UnifiedRecipeConfig(LoopConfig, WordsConfig, UnifiedConfig):
 
     @property
     def model(self) -> UnifiedConfig:
-        return UnifiedConfig(**{name: getattr(self, name) for name in UnifiedConfig.__dataclass_fields__})
+        return part(UnifiedConfig, self)
 
 
 def unified(job: Job) -> tuple[Recommender, Fitted]:

@@ -393,7 +393,7 @@ def test_a_failed_run_says_why_and_what_to_do(own):
     name = put(name="one").name
     with worked_on(name) as writer:
         (own / "runs" / name / "log.txt").write_text("a line of it\n")
-        writer.fail("The *disk* is full: free some space and resume.")
+        writer.end("failed", "The *disk* is full: free some space and resume.")
     at = open_page(data="demo", run=name)
     assert [one.value for one in at.error] == [plain("The *disk* is full: free some space and resume.")]
     assert "Resume goes on from the beginning" in words(at) and "a line of it" in [one.value for one in at.code][-1]

@@ -163,7 +163,7 @@ def test_a_better_policy_is_found_better_and_the_same_one_is_not() -> None:
     gain = found.differences["DR"]
     assert gain.low > 0
     assert found.verdict.startswith(
-        f"'new' would have earned {gain.mean:.4f} a row more than 'the logging policy' (DR,"
+        f"'new' would have earned {gain.mean:.4f} a row more than the log's own policy (DR,"
     )
     assert found.estimates[ope.LOGGED]["SNIPS"].mean == pytest.approx(log.rewards.mean())
     assert found.estimates[ope.LOGGED]["DR"].mean == pytest.approx(log.rewards.mean())
@@ -173,7 +173,7 @@ def test_a_better_policy_is_found_better_and_the_same_one_is_not() -> None:
     assert back.differences["SNIPS"].mean == pytest.approx(-found.differences["SNIPS"].mean)
     same = judge(log, Target("same", log.propensities))
     assert (same.differences["IPS"].low, same.differences["IPS"].high) == (0, 0)
-    assert same.verdict.startswith("No evidence that 'same' and 'the logging policy' differ")
+    assert same.verdict.startswith("No evidence that 'same' and the log's own policy differ")
     assert json.loads(json.dumps(found.plain(), allow_nan=False))["differences"]["DR"]["mean"] == round(gain.mean, 6)
 
 
@@ -196,7 +196,8 @@ def log_of(rows: int, rng: np.random.Generator) -> Logged:
 def refused(log: Logged, target: Target, against: Target | None = None) -> str:
     found = judge(log, target, against, resamples=100)
     assert found.refusals
-    assert found.verdict == f"{found.target!r} and {found.against!r} are not ranked: {'; '.join(found.refusals)}."
+    against = ope.LOGGED if found.against == ope.LOGGED else repr(found.against)
+    assert found.verdict == f"{found.target!r} and {against} are not ranked: {'; '.join(found.refusals)}."
     json.dumps(found.plain(), allow_nan=False)
     return found.verdict
 

@@ -1,12 +1,10 @@
-"""Rewards, baselines and returns, against numbers worked out by hand."""
+"""Rewards and baselines, against numbers worked out by hand."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crossrec.errors import CrossrecError
-from crossrec.feedback.rewards import Baseline, RewardTable, discounted_returns
+from crossrec.feedback.rewards import Baseline, RewardTable
 
 
 def test_the_table_of_rewards() -> None:
@@ -42,14 +40,3 @@ def test_the_baseline_is_a_moving_average_of_each_position() -> None:
 def test_a_baseline_is_checked(wrong: dict) -> None:
     with pytest.raises(CrossrecError):
         Baseline(**wrong)
-
-
-@given(st.lists(st.floats(-1, 1), max_size=8), st.floats(0, 1))
-def test_returns_are_discounted_sums(rewards: list[float], gamma: float) -> None:
-    expected = [sum(gamma ** (s - t) * rewards[s] for s in range(t, len(rewards))) for t in range(len(rewards))]
-    assert discounted_returns(rewards, gamma) == pytest.approx(expected, abs=1e-9)
-
-
-def test_a_discount_is_checked() -> None:
-    with pytest.raises(CrossrecError, match=r"gamma is 1\.5"):
-        discounted_returns([1.0], 1.5)

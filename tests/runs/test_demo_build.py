@@ -1,5 +1,6 @@
 """Building the demo, with a world and trainings so small that it takes seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from crossrec.runs.catalog_write import QUICK, renew_catalog
 from crossrec.runs.folder import list_runs, open_run
 from crossrec.runs.task import TaskWriter
 from crossrec.stopping import Stop, Stopped
+
+StopAfter = Callable[[int], Stop]
 
 
 @pytest.fixture
@@ -66,23 +69,9 @@ def test_a_second_build_does_nothing(small: Path) -> None:
     )
 
 
-def test_what_was_stopped_is_gone_on_with(small: Path) -> None:
-    class AfterAWhile(Stop):
-        """Wishes to stop at some point of the only training that is asked so often."""
-
-        asked = 0
-
-        @property
-        def wished(self) -> bool:
-            self.asked += 1
-            return self.asked >= 5
-
-        @wished.setter
-        def wished(self, value: bool) -> None:
-            pass
-
+def test_what_was_stopped_is_gone_on_with(small: Path, stop_after: StopAfter) -> None:
     with pytest.raises(Stopped, match=r"Go on with `crossrec train --resume demo-"):
-        demo.build(stop=AfterAWhile())
+        demo.build(stop=stop_after(4))  # at some point of the only training that is asked so often
     (run,) = list_runs(states=("stopped",))
     before = stamps(small)
     every = len(demo.WORLDS) * len(demo.RECIPES)

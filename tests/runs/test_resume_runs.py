@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from crossrec.training import loop
 from crossrec.training.loop import LoopConfig
 from crossrec.training.recipes import RECIPES
 
+StopAfter = Callable[[int], Stop]
 pytestmark = pytest.mark.usefixtures("tiny_copy")
 SMALL = {"dim": 16, "epochs": 3, "max_len": 20, "batch_size": 16, "dropout": 0.3}
 WORK: list[tuple[str, str, dict[str, Any]]] = [
@@ -40,23 +42,6 @@ WORK: list[tuple[str, str, dict[str, Any]]] = [
     ("emcdr", "cold-user", {"mapping": "mlp", "epochs": 4, "batch_size": 16}),
     ("ptupcdr", "cold-user", {"epochs": 4, "batch_size": 64}),
 ]
-
-
-class After(Stop):
-    """Wishes to stop when it has been asked so often."""
-
-    def __init__(self, times: int):
-        super().__init__()
-        self.times = times
-
-    @property
-    def wished(self) -> bool:
-        self.times -= 1
-        return self.times < 0
-
-    @wished.setter
-    def wished(self, value: bool) -> None:
-        pass
 
 
 def files(run: Run) -> dict[str, bytes]:
@@ -85,7 +70,7 @@ def test_every_recipe_with_epochs_is_here() -> None:
 
 
 @pytest.mark.parametrize(("recipe", "split", "settings"), WORK, ids=[work[0] for work in WORK])
-def test_stopped_twice_and_resumed(recipe: str, split: str, settings: dict[str, Any]) -> None:
+def test_stopped_twice_and_resumed(recipe: str, split: str, settings: dict[str, Any], stop_after: StopAfter) -> None:
     if "log" in settings:
         builds = Starts(open_run("tiny-target-sasrec")).builds(PolicyConfig(k=3, temperature=1.0, epsilon=0.2))
         pair = DomainPair.open("tiny")
@@ -94,21 +79,21 @@ def test_stopped_twice_and_resumed(recipe: str, split: str, settings: dict[str, 
     whole = train(recipe, "tiny", settings, seed=3 if recipe == "racrec" else 0, split_kind=split, name="whole")
     seed = whole.config()["seed"]
     with pytest.raises(Stopped, match=r"It was stopped in epoch 1, after 2 of .*crossrec train --resume parts`\."):
-        train(recipe, "tiny", settings, seed=seed, split_kind=split, name="parts", stop=After(1))
+        train(recipe, "tiny", settings, seed=seed, split_kind=split, name="parts", stop=stop_after(1))
     parts = open_run("parts")
     assert (parts.state, parts.finished) == ("stopped", False)
     with pytest.raises(Stopped):
-        resume(parts, stop=After(3))
+        resume(parts, stop=stop_after(3))
     resume(parts)
     same(whole, parts)
     assert not (parts.folder / "checkpoint").exists()
 
 
-def test_a_run_that_is_finished_or_changed_is_not_resumed(tiny_copy: Path) -> None:
+def test_a_run_that_is_finished_or_changed_is_not_resumed(tiny_copy: Path, stop_after: StopAfter) -> None:
     with pytest.raises(CrossrecError, match="'tiny-popularity' cannot be started: its state is 'finished'"):
         resume(open_run("tiny-popularity"))
     with pytest.raises(Stopped):
-        train("target-sasrec", "tiny", SMALL, name="parts", stop=After(1))
+        train("target-sasrec", "tiny", SMALL, name="parts", stop=stop_after(1))
     meta = tiny_copy / "datasets" / "tiny" / "dataset.json"
     meta.write_text(meta.read_text().replace(DomainPair.open("tiny").meta["hash"], "0" * 64))
     with pytest.raises(CrossrecError, match="is not the one that run 'parts' was trained on: train again"):

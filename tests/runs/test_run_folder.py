@@ -64,7 +64,7 @@ def test_from_running_to_finished(home: Path) -> None:
 
 def test_a_failure_says_why() -> None:
     writer = RunWriter(CONFIG, "mine")
-    writer.fail("The data are gone.")
+    writer.end("failed", "The data are gone.")
     assert open_run("mine").status()["state"] == "failed"
     assert open_run("mine").status()["error"] == "The data are gone."
     assert not open_run("mine").finished
@@ -124,7 +124,7 @@ def test_latest_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     finished("other-recipe", recipe="popularity")
     finished("other-data", dataset="data2")
     RunWriter(CONFIG, "running")
-    RunWriter(CONFIG, "broken").fail("no")
+    RunWriter(CONFIG, "broken").end("failed", "no")
 
     def name(*args: str, **wanted: Any) -> str | None:
         run = latest(*args, **wanted)

@@ -24,3 +24,21 @@ def with_words() -> Callable[..., DomainPair]:
         return dataclasses.replace(pair, vectors=EventVectors("by hand", "static", table, rows, titles))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def with_telling_titles(with_words: Callable[..., DomainPair]) -> Callable[[DomainPair], DomainPair]:
+    """Gives a pair titles whose vectors tell odd items from even ones, but for some noise, and no reviews."""
+
+    def make(pair: DomainPair) -> DomainPair:
+        pair = with_words(pair)
+        vectors = pair.vectors
+        assert vectors is not None
+        table = vectors.table.copy()
+        for titles in vectors.titles.values():
+            for item, row in enumerate(titles[1:]):
+                table[row] = np.eye(6)[item % 2] + 0.1 * table[row]
+        none = {which: np.full_like(rows, -1) for which, rows in vectors.rows.items()}
+        return dataclasses.replace(pair, vectors=dataclasses.replace(vectors, table=table, rows=none))
+
+    return make

@@ -220,19 +220,12 @@ def test_it_learns_which_source_item_goes_with_which_target_item(make_pair: Make
     assert warm[:, 0].tolist() == [k + 6 for k in range(1, 7)]
 
 
-def test_words_alone_carry_over(make_pair: MakePair, with_words: Callable[[DomainPair], DomainPair]) -> None:
+def test_words_alone_carry_over(make_pair: MakePair, with_telling_titles: Callable[[DomainPair], DomainPair]) -> None:
     """Source items that nobody of the training part has: only what is written about them tells their kind."""
     kinds = np.random.default_rng(0).integers(0, 2, 240)
     rng = np.random.default_rng(1)
-    pair = with_words(make_pair([[1 + k + 2 * int(rng.integers(8))] for k in kinds], [[1 + int(k)] for k in kinds]))
-    vectors = pair.vectors
-    assert vectors is not None
-    table = vectors.table.copy()
-    for which in ("source", "target"):
-        for item in range(1, pair.domain(which).n_items + 1):
-            table[vectors.titles[which][item]] = np.eye(6)[(item - 1) % 2] + 0.1 * table[vectors.titles[which][item]]
-    none = {which: np.full_like(rows, -1) for which, rows in vectors.rows.items()}
-    pair = dataclasses.replace(pair, vectors=dataclasses.replace(vectors, table=table, rows=none))
+    pair = make_pair([[1 + k + 2 * int(rng.integers(8))] for k in kinds], [[1 + int(k)] for k in kinds])
+    pair = with_telling_titles(pair)
     split = held_out(pair)
     rare = list(range(13, 17))
     # Each has one source event: of those with a rare item nothing is trained on but the target.

@@ -51,6 +51,7 @@ from crossrec.training.slates import (
 )
 
 MakePair = Callable[..., DomainPair]
+StopAfter = Callable[[int], Stop]
 F64 = torch.float64
 
 
@@ -360,26 +361,9 @@ def test_the_first_policy_is_the_one_of_the_log(played: DomainPair) -> None:
         assert bool(np.allclose(found[slates.used], 1, atol=1e-3)) is same
 
 
-class After(Stop):
-    """Wishes to stop when it has been asked so often."""
-
-    def __init__(self, times: int):
-        super().__init__()
-        self.times = times
-
-    @property
-    def wished(self) -> bool:
-        self.times -= 1
-        return self.times < 0
-
-    @wished.setter
-    def wished(self, value: bool) -> None:
-        pass
-
-
 @pytest.mark.parametrize("which", ["items", "all"])
 def test_stopped_and_gone_on_with_it_is_the_same(
-    played: DomainPair, tmp_path: Path, which: str, never_refused: None
+    played: DomainPair, tmp_path: Path, which: str, never_refused: None, stop_after: StopAfter
 ) -> None:
     def part(name: str, stop: Stop | None = None) -> tuple[dict[str, torch.Tensor], Tuned]:
         control = Control(checkpoint=tmp_path / name, stop=stop)
@@ -391,7 +375,7 @@ def test_stopped_and_gone_on_with_it_is_the_same(
     whole, fitted = part("whole")
     for times in (2, 14):
         with pytest.raises(Stopped):
-            part("parts", After(times))
+            part("parts", stop_after(times))
     again, tuned = part("parts")
     assert moved(whole, again) == set()
     assert tuned.report == fitted.report

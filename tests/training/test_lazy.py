@@ -1,6 +1,6 @@
 """AdamW by rows against AdamW of all rows: the same weights, the same averages, at the price of what was read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from crossrec.stopping import Stop, Stopped
 from crossrec.training import lazy
 from crossrec.training.lazy import LazyAdamW, sums
 from crossrec.training.loop import Control, LoopConfig, fit
+
+StopAfter = Callable[[int], Stop]
 
 ROWS, WIDTH = 50, 3
 
@@ -150,23 +152,6 @@ class Rows:
             yield torch.from_numpy(rng.integers(1, ROWS, 5)), torch.from_numpy(rng.normal(size=5).astype(np.float32))
 
 
-class After(Stop):
-    """Wishes to stop when it has been asked so often."""
-
-    def __init__(self, asked: int):
-        super().__init__()
-        self.asked = asked
-
-    @property
-    def wished(self) -> bool:
-        self.asked -= 1
-        return self.asked < 0
-
-    @wished.setter
-    def wished(self, value: bool) -> None:
-        pass
-
-
 def fitted(folder: Path | None = None, stop: Stop | None = None, average: float = 1.0) -> tuple[Tables, list[Any]]:
     """A trained model, and the scores that each of its validations gave."""
     model, scores = Tables(), list[Any]()
@@ -198,10 +183,10 @@ def test_a_training_by_rows_validates_and_keeps_what_one_of_all_rows_does(
 
 
 @pytest.mark.parametrize("after", [0, 5, 6, 44])
-def test_stopped_and_resumed_a_training_by_rows_is_the_same(after: int, tmp_path: Path) -> None:
+def test_stopped_and_resumed_a_training_by_rows_is_the_same(after: int, tmp_path: Path, stop_after: StopAfter) -> None:
     whole, scores = fitted()
     with pytest.raises(Stopped):
-        fitted(tmp_path, After(after))
+        fitted(tmp_path, stop_after(after))
     parts, rest = fitted(tmp_path)
     assert torch.equal(parts.item, whole.item)
     assert torch.equal(parts.bias, whole.bias)

@@ -1,6 +1,6 @@
 """Stopped anywhere and gone on with, a training ends with the weights of one that was not: bit for bit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from crossrec.training import loop
 from crossrec.training.checkpoint import newest, read_state
 from crossrec.training.loop import Control, Fitted, LoopConfig, fit
 
+StopAfter = Callable[[int], Stop]
 STEPS = 5
 
 
@@ -41,23 +42,6 @@ class Net(nn.Module):
         torch.manual_seed(4)
         self.body = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.4), nn.Linear(8, 1))
         self.register_buffer("seen", torch.zeros(1))
-
-
-class Enough(Stop):
-    """Wishes to stop when it has been asked so often."""
-
-    def __init__(self, after: int):
-        super().__init__()
-        self.after = after
-
-    @property
-    def wished(self) -> bool:
-        self.after -= 1
-        return self.after < 0
-
-    @wished.setter
-    def wished(self, value: bool) -> None:
-        pass
 
 
 def train(folder: Path, stop: Stop | None = None, events: list[dict[str, Any]] | None = None, **settings: Any) -> Any:
@@ -94,10 +78,12 @@ def told(fitted: Fitted) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("after", [0, 1, 3, 4, 5, 11, 17])
 @pytest.mark.parametrize("settings", [{}, {"average": 1.5}, {"patience": 2}, {"validate_every": 3}])
-def test_stopped_and_resumed_it_is_the_same(tmp_path: Path, after: int, settings: dict[str, Any]) -> None:
+def test_stopped_and_resumed_it_is_the_same(
+    tmp_path: Path, after: int, settings: dict[str, Any], stop_after: StopAfter
+) -> None:
     whole, fitted, _ = train(tmp_path / "whole", **settings)
     with pytest.raises(Stopped, match="It was stopped"):
-        train(tmp_path / "parts", Enough(after), **settings)
+        train(tmp_path / "parts", stop_after(after), **settings)
     parts, again, data = train(tmp_path / "parts", **settings)
     assert same(whole, parts)
     assert told(again) == told(fitted)
@@ -107,12 +93,12 @@ def test_stopped_and_resumed_it_is_the_same(tmp_path: Path, after: int, settings
     assert data.given[0] == (1 + epochs, steps)
 
 
-def test_stopped_again_and_again(tmp_path: Path) -> None:
+def test_stopped_again_and_again(tmp_path: Path, stop_after: StopAfter) -> None:
     whole, *_ = train(tmp_path / "whole", average=1.0)
     stops = 0
     while True:
         try:
-            parts, *_ = train(tmp_path / "parts", Enough(3), average=1.0)
+            parts, *_ = train(tmp_path / "parts", stop_after(3), average=1.0)
             break
         except Stopped:
             stops += 1
@@ -161,9 +147,9 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     assert told_again.best_epoch == fitted.best_epoch
 
 
-def test_there_is_one_checkpoint_and_it_is_whole(tmp_path: Path) -> None:
+def test_there_is_one_checkpoint_and_it_is_whole(tmp_path: Path, stop_after: StopAfter) -> None:
     with pytest.raises(Stopped):
-        train(tmp_path / "parts", Enough(8))
+        train(tmp_path / "parts", stop_after(8))
     folder = tmp_path / "parts"
     assert [path.name for path in folder.iterdir()] == ["000002-00000004"]
     assert sorted(path.name for path in (folder / "000002-00000004").iterdir()) == [
@@ -178,9 +164,9 @@ def test_there_is_one_checkpoint_and_it_is_whole(tmp_path: Path) -> None:
     assert not list(folder.glob(".*"))
 
 
-def test_another_number_of_processes_is_told(tmp_path: Path) -> None:
+def test_another_number_of_processes_is_told(tmp_path: Path, stop_after: StopAfter) -> None:
     with pytest.raises(Stopped):
-        train(tmp_path / "parts", Enough(3))
+        train(tmp_path / "parts", stop_after(3))
     path = newest(tmp_path / "parts") / "state.json"  # type: ignore[operator]
     path.write_text(path.read_text().replace('"processes": 1', '"processes": 4'))
     with pytest.raises(CrossrecError, match=r"trained by 4 process.*--num_processes 4"):

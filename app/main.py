@@ -76,6 +76,12 @@ pages = {
     ],
 }
 
+# Streamlit writes white on every primary button, which in dark is 2.3 : 1, and fades green code in captions to 3 : 1.
+LEGIBLE = """<style>
+button[kind="primary"] {color: light-dark(#FFFFFF, #10100F)}
+[data-testid="stCaptionContainer"] code {color: inherit}
+</style>"""
+st.html(LEGIBLE)
 st.logo(str(ICON), size="large")
 page = st.navigation(pages)
 first_run.show()

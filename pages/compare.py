@@ -26,7 +26,7 @@ from crossrec.runs.folder import Run
 
 
 def protocols(found: Result) -> None:
-    st.subheader("How good is each recommender?", anchor=False)
+    st.header("How good is each recommender?", anchor=False)
     cards.figures(figures.protocols(found))
     st.caption(f":material/change_history: {figures.WARNING}")
     proof.sampled(meta["domains"]["target"]["items"])
@@ -71,7 +71,7 @@ def not_there(chosen: list[Run]) -> None:
     if commands:
         with st.expander("What could stand beside these", icon=":material/terminal:", expanded=len(chosen) < 2):
             st.markdown("Recommenders that are missing are trained by:")
-            st.code("\n".join(commands), language="bash", wrap_lines=True)
+            cards.commands("\n".join(commands))
             st.caption("Reload this page afterwards.")
             cards.to_train(dataset, "Or train them here", trn_split=train_form.split_words(kind))
     for note in notes:

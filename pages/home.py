@@ -54,7 +54,7 @@ def worlds(shown: str) -> None:
     found = [(meta["name"], meta["origin"]["transfer_strength"]) for meta in list_datasets() if is_demo(meta)]
     if len(found) < 2:
         return
-    st.subheader("Is it the taste, or just a bigger model?", anchor=False)
+    st.header("Is it the taste, or just a bigger model?", anchor=False)
     st.markdown("The demo's worlds differ in one thing only: how much of a person's taste the two domains share.")
     with st.grid(len(found), min_column_width=280):
         for name, strength in sorted(found, key=lambda one: -one[1]):
@@ -62,7 +62,7 @@ def worlds(shown: str) -> None:
 
 
 def next_steps(dataset: str, trained: bool) -> None:
-    st.subheader("Where to go next", anchor=False)
+    st.header("Where to go next", anchor=False)
     link = {"data": dataset}
     with st.container(horizontal=True, gap="medium"):
         st.page_link(

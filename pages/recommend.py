@@ -50,7 +50,7 @@ def choose_models(known: dict[str, str], usual: dict[str, str]) -> list[str]:
 @st.fragment
 def what_if(run: str, title: str, answer: Answer, person: Person, fallback: bool) -> None:
     """The same list, had some of the evidence been missing or had other stars."""
-    st.subheader("What if something were not known?", anchor=False)
+    st.header("What if something were not known?", anchor=False)
     st.markdown(f"Untick a piece, or give it other stars: {plain(title)} is asked again without retraining.")
     frame = answers.pieces(answer.evidence)
     left, right = st.columns(2, gap="large")
@@ -106,7 +106,7 @@ def what_if(run: str, title: str, answer: Answer, person: Person, fallback: bool
 
 def elsewhere(run: str, person: Person, fallback: bool, whole: bool) -> None:
     with st.expander("The same as a command, over REST, as a link", icon=":material/terminal:"):
-        st.code(answers.command(run, person, fallback), language="bash", wrap_lines=True)
+        cards.commands(answers.command(run, person, fallback))
         if answers.stars_are_lost(person):
             st.caption("The command takes stars for all reviews or for none, so here it leaves them out.")
         if fallback:

@@ -60,7 +60,7 @@ def runs(dataset: str) -> None:
             st.caption(f"The newest {train_runs.MOST} of {len(rows)} runs.")
     else:
         with st.container(border=True):
-            st.subheader("Nothing has been trained on this data yet", anchor=False)
+            st.header("Nothing has been trained on this data yet", anchor=False)
             st.markdown("The first tab starts a training; it will stand here with its progress.")
     if damaged:
         where = f"{damaged} folder{'s' if damaged > 1 else ''} in {paths.runs()} cannot be read and"

@@ -70,7 +70,7 @@ def side_by_side(
         st.markdown(f":material/join_inner: {plain(words)}")
     for side, (place, (run, answer)) in enumerate(zip(st.columns(len(found), gap="large"), found.items(), strict=True)):
         with place:
-            st.subheader(plain(titles[run]), anchor=False)
+            st.header(plain(titles[run]), anchor=False)
             badge = answers.badge(answer.basis, source, target)
             st.badge(plain(badge.words), icon=badge.icon, color=badge.colour, help=plain(badge.help))
             for note in (*answer.notes, *answers.readings(answer.evidence)):

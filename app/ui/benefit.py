@@ -25,7 +25,7 @@ def section(found: Found, chosen: Sequence[Run]) -> None:
     """Nothing where there are no two recommenders to compare."""
     if found.insight is None:
         return
-    st.subheader("Who benefits?", anchor=False)
+    st.header("Who benefits?", anchor=False)
     labels = frames.domains(found.dataset)
     alarm(found.insight, labels)
     drawn = proof.figures(found, chosen)["benefit"]

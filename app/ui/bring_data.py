@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.ui import bring_list
+from app.ui import bring_list, cards
 from app.ui.errors import as_sentence, capital, plain, say
 from crossrec.data.hub import CATEGORIES
 from crossrec.data.prepare import PrepareOptions, ReadOptions
@@ -41,7 +41,7 @@ def section() -> None:
         hub() if way == HUB else two_files(way)
     live = bring_list.is_live()
     if bring_list.any_imports():
-        st.subheader("Imports", anchor=False)
+        st.header("Imports", anchor=False)
     st.fragment(bring_list.imports, run_every="1s" if live else None)(live)
 
 
@@ -70,14 +70,14 @@ def two_files(way: str) -> None:
     for column, which in zip(st.columns(2, gap="large"), ("source", "target"), strict=True):
         with column:
             st.markdown(f"**{capital(which)} domain**" + (" (may be left out)" if which == "source" else ""))
-            if given := choose(which, "Events"):
+            if given := choose(which, f"Events of the {which} domain"):
                 files[which] = given
             usual = _label(files[which][1]) if which in files else capital(which)
             labels.append(_typed(f"bring_{which}_label", "What people call it", usual))
             reads.append(_look(which, *files[which]) if which in files else ReadOptions())
             with st.expander("Titles of the items", icon=":material/title:", key=f"bring_{which}_more"):
                 st.caption("A second file with an item id and a title in each row; items are shown by their ids else.")
-                if given := choose(f"{which}_items", "Items"):
+                if given := choose(f"{which}_items", f"Items of the {which} domain"):
                     files[f"{which}_items"] = given
     if "target" not in files:
         st.caption("Give a file of the target domain to go on.")
@@ -203,7 +203,7 @@ def start(config: dict[str, Any]) -> None:
     elif problem is not None:
         say(problem)
     with st.expander("The same as a command", icon=":material/terminal:", key="bring_same"):
-        st.code(config["command"], language="bash", wrap_lines=True)
+        cards.commands(config["command"])
 
 
 def _uploaded(role: str, label: str) -> tuple[Path, str] | None:

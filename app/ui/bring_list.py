@@ -126,7 +126,7 @@ def _one(task: Task) -> None:
                     args=(what, task.name),
                 )
         with st.expander("How to repeat it", icon=":material/terminal:", key=f"bring_command_{task.name}"):
-            st.code(config["command"], language="bash", wrap_lines=True)
+            cards.commands(config["command"])
             if config["kind"] == "upload":
                 st.caption("With the names that the uploaded files have on your machine.")
         if state == "failed" and (log := task.log()):

@@ -123,20 +123,25 @@ def absent(title: str, sentence: str) -> None:
     st.caption(f":material/block: {plain(sentence)}")
 
 
+def commands(words: str) -> None:
+    """Commands to copy, a line each; without colours, which are too faint for that on a light ground."""
+    st.code(words, language=None, wrap_lines=True)
+
+
 def no_datasets() -> None:
     if demo_task.under_way():
         answer("The first world is being made: this page shows it in some seconds, by itself.", "busy")
         return
     with st.container(border=True):
-        st.subheader("There is no data yet", anchor=False)
+        st.header("There is no data yet", anchor=False)
         st.markdown(
             "The demo builds two small invented worlds of **Screen** (films and series) and **Sound** (albums). In "
             "one, people have the same taste in both; in the other, nothing is shared. In each it then trains a model "
             "with and one without transfer. It takes a few minutes and downloads nothing."
         )
-        st.code("crossrec demo", language="bash")
+        commands("crossrec demo")
         st.markdown("Or bring two files of reviews or purchases; CSV, JSON lines and Parquet are read as they are:")
-        st.code("crossrec data import mine --source books.csv --target films.csv", language="bash", wrap_lines=True)
+        commands("crossrec data import mine --source books.csv --target films.csv")
         st.caption("Reload this page afterwards.")
 
 
@@ -145,12 +150,12 @@ def no_runs(dataset: str, others: Sequence[Run] = ()) -> None:
         st.caption(":material/model_training: Its models are being trained: this page shows what they say by itself.")
         return
     with st.container(border=True):
-        st.subheader("Nothing has been trained on this data yet", anchor=False)
+        st.header("Nothing has been trained on this data yet", anchor=False)
         st.markdown("Three trainings answer the question: the source model, the model with transfer, and its baseline.")
         verbs = ("train-source", "train-target-transfer", "train-target-baseline")
         to_train(dataset, "Train them here")
         st.markdown("Or with commands:")
-        st.code("\n".join(f"crossrec {verb} --dataset {dataset}" for verb in verbs), language="bash", wrap_lines=True)
+        commands("\n".join(f"crossrec {verb} --dataset {dataset}" for verb in verbs))
         st.caption("Reload this page afterwards.")
     unfinished(others)
 

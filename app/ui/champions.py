@@ -65,7 +65,7 @@ def section(dataset: str) -> None:
     found = [one for one in (of(dataset), of_strangers(dataset)) if one is not None]
     if not found:
         return
-    st.subheader("The champion", anchor=False)
+    st.header("The champion", anchor=False)
     st.markdown(
         "Which one to use, whatever its kind: the recommender that ranks best on people held out for validation. The "
         "test did not choose it; it judges it, beside the best of those that only count or solve one equation. Whether "
@@ -82,7 +82,7 @@ def _card(one: Champion) -> None:
     with st.container(border=True, height="stretch"):
         st.markdown(f"**{plain(splits.label(name))}**")
         st.caption(plain(f"{splits.words(name)}."))
-        st.markdown(f"#### {plain(one.title)}")
+        st.markdown(f"### {plain(one.title)}")
         st.badge(words.BADGES[one.answer], icon=f":material/{icon}:", color=colour)
         told = (words.chosen_sentence(one), words.test_sentence(one), words.worth_sentence(one), words.caution(one))
         st.markdown(plain(" ".join(sentence for sentence in told if sentence)))

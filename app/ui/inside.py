@@ -152,7 +152,7 @@ def source_of(formulas: Sequence[str], file: str, words: str = "") -> None:
 
 def none_of(title: str, command: str) -> None:
     cards.absent(title, "No run of it is finished on this data. This trains one:")
-    st.code(command, language="bash", wrap_lines=True)
+    cards.commands(command)
 
 
 # --- the parts -------------------------------------------------------------------------------------------------------
@@ -462,18 +462,18 @@ def policy(dataset: str) -> None:
 
 def fooled(dataset: str, labels: dict[str, str], items: int, rated: bool) -> None:
     """How a comparison fools itself, and what stands against it here."""
-    st.subheader("Sampled metrics", anchor=False)
+    st.header("Sampled metrics", anchor=False)
     st.markdown(
         f"Many papers rank the hidden item among {SAMPLED} random ones instead of the whole catalogue. That is another "
         "question, with another winner: hardly any random item is one that anybody would recommend."
     )
     proof.sampled(items, open_=True)
-    st.subheader("A leak", anchor=False)
+    st.header("A leak", anchor=False)
     st.markdown(plain(strangers.WHY))
     if rated:
         st.markdown("Two trainings show it on this data, with the first system's settings: without the leak, and with.")
-        st.code("\n".join(strangers.leak_commands(dataset, "cold-user-50", 0)), language="bash", wrap_lines=True)
-    st.subheader("A placebo", anchor=False)
+        cards.commands("\n".join(strangers.leak_commands(dataset, "cold-user-50", 0)))
+    st.header("A placebo", anchor=False)
     st.markdown(
         "A larger model may win because it is larger, or because it was trained longer. So transfer is asked again "
         "with something taken away that should not matter if it were not transfer: somebody else's history in place of "

@@ -109,7 +109,7 @@ def tab(dataset: str, finished: list[Run], chosen: Chosen, said: DeltaGenerator)
             )
         if len(log.events) > AT_ONCE:
             st.info(f"The log has {len(log.events):,} rows: too many to judge in a page.", icon=":material/info:")
-            st.code(command(name, policy, against, temperature, epsilon), language="bash", wrap_lines=True)
+            cards.commands(command(name, policy, against, temperature, epsilon))
         else:
             found = judged(name, policy, against, temperature, epsilon, float(clip), assume)
             show(found, titles, policy, against, said)
@@ -189,7 +189,7 @@ def below(log: StoredLog, same: str) -> None:
         )
         st.button("Remove this log", key="fb_log_remove", icon=":material/delete:", on_click=remove, args=(log.name,))
     with st.expander("The same as a command", icon=":material/terminal:", key="fb_same"):
-        st.code(same, language="bash", wrap_lines=True)
+        cards.commands(same)
 
 
 def command(name: str, policy: str, against: str, temperature: float, epsilon: float, assume: bool = False) -> str:

@@ -22,7 +22,7 @@ def section(chosen: Sequence[Run], titles: Mapping[str, str]) -> None:
     reviews = {run.name: run for run in chosen if run.config()["recipe"] == REVIEW and epochs(run)}
     if not others and not reviews:
         return
-    st.subheader("How it learned", anchor=False)
+    st.header("How it learned", anchor=False)
     if reviews:
         name = next(iter(reviews))
         if len(reviews) > 1:

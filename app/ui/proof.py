@@ -47,7 +47,7 @@ def transfer(found: Found, chosen: Sequence[Run]) -> None:
     """The controls: what is left with somebody else's history, with its order shuffled, without any."""
     if found.insight is None:
         return
-    st.subheader("Is it transfer?", anchor=False)
+    st.header("Is it transfer?", anchor=False)
     ask(found.insight.missing)
     (figure,) = figures(found, chosen)["control"]
     if figure is None:
@@ -102,7 +102,7 @@ def worth(found: Found, chosen: Sequence[Run]) -> None:
     headings = {"shots": "How much is it worth?", "moves": "How far do people move?"}
     for place, one in zip(st.columns(2, gap="large"), there, strict=False):
         with place:
-            st.subheader(headings[one.key], anchor=False)
+            st.header(headings[one.key], anchor=False)
             cards.figure(one)
 
 
@@ -148,7 +148,7 @@ def single(heading: str, found: Found, chosen: Sequence[Run], which: str) -> Non
     """A section of one figure; nothing where there is none."""
     (figure,) = figures(found, chosen)[which]
     if figure is not None:
-        st.subheader(heading, anchor=False)
+        st.header(heading, anchor=False)
         cards.figure(figure)
 
 

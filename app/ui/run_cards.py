@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app.ui import champions
+from app.ui import cards, champions
 from app.ui.errors import percent, plain
 from crossrec.report import frames
 from crossrec.runs.champion import NEXT
@@ -66,7 +66,7 @@ def choose_cold(dataset: str, kind: str, seed: int, finished: Sequence[Run]) -> 
 
 def shown_lists(chosen: list[Run], titles: dict[str, str], beyond: dict[str, dict[str, float | None]]) -> None:
     """Beyond accuracy: what the lists look like; beyond: novelty and diversity by run, where the lists were kept."""
-    st.subheader("What do they recommend?", anchor=False)
+    st.header("What do they recommend?", anchor=False)
     frame = frames.lists(chosen, titles)
     for place, (name, key) in enumerate((("Novelty", "novelty"), ("Diversity", "diversity")), start=2):
         if beyond:
@@ -120,7 +120,7 @@ def repeat(chosen: list[Run]) -> None:
                 config["command"]
                 or f"crossrec train {config['recipe']} --dataset {config['dataset']} --seed {config['seed']}"
             )
-            st.code(command, language="bash", wrap_lines=True)
+            cards.commands(command)
             if not config["command"]:
                 st.caption("The command was not recorded; settings other than the defaults are in the table below.")
         table = pd.DataFrame({run.name: run.config()["settings"] for run in chosen}).map(

@@ -99,7 +99,7 @@ def numbers(found: ColdResult, source: str, target: str) -> list[Number]:
 
 
 def rankings(found: ColdResult) -> None:
-    st.subheader("How good is each recommender?", anchor=False)
+    st.header("How good is each recommender?", anchor=False)
     cards.figures(figures.rankings(found))
 
 
@@ -108,7 +108,7 @@ def stars_section(found: ColdResult) -> None:
     drawn = list(figures.stars(found))
     if not drawn:
         return
-    st.subheader("Who tells how many stars they will give?", anchor=False)
+    st.header("Who tells how many stars they will give?", anchor=False)
     st.caption(
         "Each interval is that of one recommender alone; the words go by the paired differences, which are finer."
     )
@@ -148,9 +148,9 @@ def leak_section(shown: Sequence[Leak], dataset: str, kind: str, seed: int) -> N
             st.markdown(
                 "Two trainings show it on this data, with the first system's settings: without the leak, and with."
             )
-            st.code("\n".join(leak_commands(dataset, kind, seed)), language="bash", wrap_lines=True)
+            cards.commands("\n".join(leak_commands(dataset, kind, seed)))
         return
-    st.subheader("What a leak does", anchor=False)
+    st.header("What a leak does", anchor=False)
     for at in range(-1, len(shown), 2):
         for place, which in zip(st.columns(2, gap="large"), (at, at + 1), strict=True):
             with place:
@@ -182,4 +182,4 @@ def _leak(leak: Leak, at: int) -> None:
         cards.chart(leak.sentence, drawn, f"cmp_leak_{at}", f"{leak.leaky.run}{alike}.")
     if leak.honest is None:
         st.markdown("The same without the leak is one command away:")
-        st.code(leak.command, language="bash", wrap_lines=True)
+        cards.commands(leak.command)

@@ -208,7 +208,7 @@ def _below(wanted: Wanted, started: Callable[[Run, str], None]) -> None:
         with right:
             st.markdown("**The same thing as a command**")
             queue = " --queue" + (f" --name {wanted.name}" if wanted.name else "")
-            st.code(planned.asked["command"] + queue, language="bash", wrap_lines=True)
+            cards.commands(planned.asked["command"] + queue)
             _start_button(wanted, planned, started)
     if wanted.recipe in train_recipes.THREE and state.pair(wanted.dataset).source.n_items:
         _three_button(wanted, there, started)

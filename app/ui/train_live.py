@@ -133,7 +133,7 @@ def detail(one: Seen, place: int | None) -> None:
         place: its place in the queue, if it waits.
     """
     config, status = one.config, one.status
-    st.subheader(plain(one.name), anchor=False)
+    st.header(plain(one.name), anchor=False)
     about = [config["title"], config["dataset"], train_form.split_words(config["split"]["kind"])]
     about += [f"seed {config['seed']}", *([f"from {config['source_run']}"] if config["source_run"] else [])]
     st.caption(plain(" · ".join(about)))
@@ -146,7 +146,7 @@ def detail(one: Seen, place: int | None) -> None:
         _curves(one)
     with st.expander("Settings, and how to repeat it", icon=":material/terminal:", key="trn_repeat"):
         if config["command"]:
-            st.code(config["command"], language="bash", wrap_lines=True)
+            cards.commands(config["command"])
         values = {key: "" if value is None else str(value) for key, value in config["settings"].items()}
         if values:
             table = pd.DataFrame({"Setting": values.keys(), "Value": values.values()})

@@ -70,7 +70,7 @@ def press(at: AppTest, key: str) -> AppTest:
 
 
 def words(at: AppTest) -> str:
-    kinds = (at.subheader, at.markdown, at.caption, at.success, at.info, at.warning, at.code)
+    kinds = (at.header, at.markdown, at.caption, at.success, at.info, at.warning, at.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 

@@ -35,7 +35,7 @@ def sentences(one) -> list[str]:
 def test_home_names_both_champions_with_their_verdicts(arena):
     at = open_page("home", data="demo")
     known, strangers = champion("demo"), champion("demo", COLD)
-    assert "The champion" in [one.value for one in at.subheader]
+    assert "The champion" in [one.value for one in at.header]
     for one in (known, strangers):
         assert plain(" ".join(sentences(one))) in words(at)
         assert f"#### {plain(one.title)}" in [element.value for element in at.markdown]
@@ -54,7 +54,7 @@ def test_home_says_that_the_weights_of_an_ensemble_saw_the_validation_people(are
 
 def test_home_without_a_tested_run_has_no_champion(home):
     at = open_page("home", data="demo-untrained")
-    assert "The champion" not in [one.value for one in at.subheader]
+    assert "The champion" not in [one.value for one in at.header]
 
 
 def test_home_of_strangers_alone(copy_of, built):

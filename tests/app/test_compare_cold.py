@@ -124,7 +124,7 @@ def test_the_table_has_every_number(cold_home):
 def test_a_leak_stands_apart(cold_home):
     at = open_page("compare", data="demo", cmp_split=STRANGERS)
     (leak,) = leaks("demo", SPLIT)
-    assert "What a leak does" in [one.value for one in at.subheader]
+    assert "What a leak does" in [one.value for one in at.header]
     assert leak.honest.run == "cold-review"
     assert plain(leak.sentence) in words(at)
     assert "0.8466 was this" in said(at)
@@ -133,7 +133,7 @@ def test_a_leak_stands_apart(cold_home):
     with_leak = charts(at)
     shutil.rmtree(cold_home / "runs" / "cold-leaky")
     at = open_page("compare", data="demo", cmp_split=STRANGERS)
-    assert "What a leak does" not in [one.value for one in at.subheader]
+    assert "What a leak does" not in [one.value for one in at.header]
     assert charts(at) == with_leak - 1
     commands = f"crossrec train racrec --dataset demo --split {SPLIT} --set mode=classic"
     assert f"{commands}\n{commands} --leaky-item-vectors" in [code.value for code in at.code]
@@ -184,7 +184,7 @@ def test_a_run_that_reads_its_answers_is_not_offered_to_known_people_either(cold
         shutil.copy(cold_home / "runs" / "known-popularity" / "per_user.parquet", cold_home / "runs" / name)
     at = open_page("compare", data="demo", cmp_baseline="map")
     assert sorted(at.selectbox(key="cmp_baseline").options) == ["known-popularity", "map", "review"]
-    assert "What a leak does" in [one.value for one in at.subheader]
+    assert "What a leak does" in [one.value for one in at.header]
 
 
 def test_every_loss_of_the_review_model_has_a_curve(cold_home):

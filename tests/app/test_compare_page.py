@@ -35,8 +35,8 @@ def copied(built, copy_of):
     return copy_of(built)
 
 
-def subheaders(at) -> list[str]:
-    return [one.value for one in at.subheader]
+def headers(at) -> list[str]:
+    return [one.value for one in at.header]
 
 
 def forget(home, run: str) -> None:
@@ -57,7 +57,7 @@ def harm(home) -> None:
 def test_every_section_in_its_order_with_what_it_shows(home):
     at = open_page("compare", data="demo")
     result = compare_runs(matching_runs("demo"))
-    assert subheaders(at) == SECTIONS
+    assert headers(at) == SECTIONS
     drawn = [*figures.differences(result), *figures.benefit(result), *figures.protocols(result)]
     drawn += [one(result) for one in (figures.control, figures.shots, figures.moves, figures.way)]
     text = words(at)
@@ -170,7 +170,7 @@ def test_controls_of_several_have_their_command(copied):
     at = open_page("compare", data="demo")
     assert "The controls of demo-transfer-sasrec and demo-linear-map are not known" in said(at)
     assert "`crossrec compare demo-transfer-sasrec demo-linear-map`" in said(at)
-    assert "How much is it worth?" in subheaders(at)  # of the others
+    assert "How much is it worth?" in headers(at)  # of the others
 
 
 def test_a_failure_to_ask_is_one_sentence(copied):
@@ -189,7 +189,7 @@ def test_a_link_opens_the_runs_it_names(home):
     result = compare_runs([open_run("demo-popularity"), open_run("demo-target-sasrec")])
     assert alerts(at)[0] == plain(result.verdict.headline)
     assert "None of the recommenders reads anything of the source" in said(at)
-    assert "How far do people move?" in subheaders(at)
+    assert "How far do people move?" in headers(at)
 
 
 def test_other_trainings_are_told_where_there_are_some(copied):
@@ -197,7 +197,7 @@ def test_other_trainings_are_told_where_there_are_some(copied):
         settings = open_run(f"demo-{recipe}").config()["settings"]
         train(recipe, "demo", {key: settings[key] for key in ("epochs", "dim", "blocks", "batch_size")}, seed=1)
     at = open_page("compare", data="demo", cmp_baseline="demo-target-sasrec", cmp_runs=["demo-transfer-sasrec"])
-    assert "Would another training say the same?" in subheaders(at)
+    assert "Would another training say the same?" in headers(at)
     assert "trained with 2 and 2 seeds" in said(at)
 
 
@@ -220,12 +220,12 @@ def test_strangers_get_the_same_evidence(copied):
     for recipe in ("popularity", "linear-map"):
         train(recipe, "demo", split_kind="cold-user-50", name=f"cold-{recipe}")
     at = open_page("compare", data="demo", cmp_split="Strangers, cold-user-50")
-    assert {"Who benefits?", "Is it transfer?", "How far do people move?"} <= set(subheaders(at))
+    assert {"Who benefits?", "Is it transfer?", "How far do people move?"} <= set(headers(at))
     assert "of the strangers gain" in said(at)
     frame = next(one.value for one in at.dataframe if "rank_after" in one.value.columns)
     assert isinstance(frame, pd.DataFrame)
     at = open_page(
         "compare", data="demo", cmp_split="Strangers, cold-user-50", cmp_cold=["cold-popularity", "cold-linear-map"]
     )
-    assert "Who benefits?" not in subheaders(at)
+    assert "Who benefits?" not in headers(at)
     assert alerts(at)[0].startswith("There is no learned model")

@@ -145,7 +145,7 @@ def test_what_is_not_trained_is_said_with_its_command(home):
 
 def test_the_traps_are_shown(home):
     at = open_page("learn", data="demo", lrn_tab=FOOLED)
-    assert [one.value for one in at.subheader] == ["Sampled metrics", "A leak", "A placebo"]
+    assert [one.value for one in at.header] == ["Sampled metrics", "A leak", "A placebo"]
     assert charts(at) == 2  # the sampled rank, and the controls of the runs that are there
 
 

@@ -30,7 +30,7 @@ def open_page(name: str, **query: str | list[str]) -> AppTest:
 
 
 def words(at: AppTest) -> str:
-    kinds = (at.title, at.subheader, at.markdown, at.caption, at.success, at.info, at.warning, at.error, at.code)
+    kinds = (at.title, at.header, at.markdown, at.caption, at.success, at.info, at.warning, at.error, at.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 

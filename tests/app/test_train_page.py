@@ -45,7 +45,7 @@ def open_page(**query: str) -> AppTest:
 
 
 def words(at: AppTest) -> str:
-    kinds = (at.title, at.subheader, at.markdown, at.caption, at.success, at.info, at.warning, at.error)
+    kinds = (at.title, at.header, at.markdown, at.caption, at.success, at.info, at.warning, at.error)
     return "\n".join(str(element.value) for kind in kinds for element in kind).replace("\\", "")
 
 

@@ -20,7 +20,7 @@ from crossrec.console import Reporter, console, show_validation
 from crossrec.stopping import Stop
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the recipe, key=value; repeatable.")]
-Seed = Annotated[int, typer.Option(help="Of weights, order, dropout and negatives.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of weights, order, dropout and negatives.")]
 Epochs = Annotated[int | None, typer.Option(help="Most passes over the data; short for --set epochs=N.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows a step; short for --set batch_size=N.")]
 Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate; short for --set lr=X.")]
@@ -28,7 +28,8 @@ SplitKind = Annotated[
     str, typer.Option("--split", help="next-item; cold-user, cold-user-20, -50, -80; each also with -all-source.")
 ]
 SplitSeed = Annotated[
-    int | None, typer.Option(help="Of a cold-user split, if not that of the training: the same people for all seeds.")
+    int | None,
+    typer.Option(min=0, help="Of a cold-user split, if another than the training's: the same people for all seeds."),
 ]
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Queue so many trainings, of --seed and those after it, on the same people.")

@@ -14,11 +14,10 @@ from app.ui.errors import capital
 from crossrec.recommend.evidence import Evidence
 from crossrec.recommend.explain import Change, Contribution, Explanation, MemberPart, WhatIf
 from crossrec.recommend.person import Person
-from crossrec.recommend.recommender import Answer, Recommendation
+from crossrec.recommend.recommender import FALLBACK, Answer, Recommendation
 from crossrec.runs.catalog import Item, shortened
 from crossrec.training.recipes import RECIPES
 
-FALLBACK = "popularity fallback"
 PIECES = 8
 """Bars of an explanation."""
 READINGS = 4

@@ -70,7 +70,15 @@ def control(name: str, pair: DomainPair, questions: Questions, seed: int = 0) ->
     if name == "placebo":
         whose = _strangers(questions, rng)
         starts, ends = pair.source.offsets[questions.user[whose]], questions.source_end[whose]
-        return _shown(pair, "source", questions, ranges(starts, ends)[0], ends)
+        shown = _shown(pair, "source", questions, ranges(starts, ends)[0], ends)
+        times = pair.source.times
+        if times is None or not len(times):
+            return shown
+        # It ends when the own one does: a recommender that goes by the time is shown another taste, at the same time.
+        own = pair.source.offsets[questions.user] + questions.source_end - 1
+        later = np.where(ends > 0, times[own] - times[starts + ends - 1], 0)
+        moved = shown.pair.source.times + np.repeat(later, ends)
+        return replace(shown, pair=replace(shown.pair, source=replace(shown.pair.source, times=moved)))
     if name == "shuffled-order":
         ends = questions.source_end
         events, owner = ranges(pair.source.offsets[questions.user], ends)

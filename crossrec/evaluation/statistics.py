@@ -111,7 +111,8 @@ def paired(
     for row, value, one, corrected in zip(differences, intervals, p, holm(p), strict=True):
         deviation = float(row.std(ddof=1)) if users > 1 else 0.0
         shares = [float((sign == np.sign(row)).mean()) if users else float("nan") for sign in (1, 0, -1)]
-        effect = value.mean / deviation if deviation else float("nan")
+        # Where all differ by the same, a deviation is left of the rounding.
+        effect = value.mean / deviation if deviation > 1e-12 * np.abs(row).max(initial=0) else float("nan")
         found.append(Paired(users, value, float(one), float(corrected), effect, *shares))
     return found
 
@@ -174,9 +175,12 @@ def resampled_means(values: Doubles, rng: np.random.Generator, resamples: int) -
 
 def _sign_flip_p(differences: Doubles, rng: np.random.Generator, permutations: int) -> Doubles:
     """(M,) two-sided p of the means, over random signs of the users' differences."""
-    users = differences.shape[1]
-    if users < 2:
+    if differences.shape[1] < 2:
         return np.full(len(differences), np.nan)
+    differences = differences[:, differences.any(axis=0)]  # the others change no sum, whatever their sign
+    users = differences.shape[1]
+    if not users:
+        return np.ones(len(differences))
     seen = np.abs(differences.sum(axis=1))
     # A sum that differs from the observed one by rounding alone is as extreme.
     edge = seen - 1e-9 * np.abs(differences).sum(axis=1)

@@ -55,6 +55,9 @@ def import_file(
     users = pd.Series(pair.users().set_index("user_id")["user"])
     kind = "row" if path.suffix == ".parquet" else "line"
     rows["place"] = [f"{kind} {line}" for line in rows["line"]]
+    if rows["position"].min() == 1:  # of all that the file tells: what stood at 0 may be left out below
+        rows["position"] -= 1
+        left.notes.append("Positions are taken to count from 1, as none is 0.")
     if rows["time"].notna().all():
         rows = rows.sort_values("time", kind="stable")
     told, timed = rows["slate"].notna(), rows["time"].notna()
@@ -169,9 +172,6 @@ def _store(
 ) -> StoredLog:
     """Keeps rows with session, user, policy, slate (any numbers), candidates, position, item, propensity, action,
     reward, time and place."""
-    if rows["position"].min() == 1:
-        rows["position"] -= 1
-        left.notes.append("Positions are taken to count from 1, as none is 0.")
     rows["position"] = rows["position"].fillna(-1)
     beyond = rows["position"] > MAX_POSITION
     rows = left.out(rows, beyond, f"position beyond {MAX_POSITION:,}", "the position {position:.0f} is out of range")

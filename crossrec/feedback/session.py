@@ -112,6 +112,7 @@ class Session:
         """Of the session in the log."""
         candidates, self._lots, self._moods = (np.random.default_rng([seed, part]) for part in range(3))
         self.policy: SoftmaxPolicy = starts.policy(scores, candidates, config or PolicyConfig())
+        self._allowed = np.flatnonzero(np.isfinite(scores))
         self.start_probabilities = self.policy.probabilities
         """(N,) before anything was learned."""
         self.turns: list[Turn] = []
@@ -216,7 +217,7 @@ class Session:
         self.log.react_all(self.name, number, reactions)
         turn = Turn(number, tuple(actions), self.policy.step(slate, rewards), best, expected, by_themselves)
         if self.visitor is not None:
-            self.visitor.take(slate.items, np.array(actions) != SKIP)
+            self.visitor.take(slate.items, rewards > self.skip)  # what was disliked draws nobody to its like
         try:
             self._draw()
         except CrossrecError:  # a slate that is not in the log is not shown, and the turn did not happen
@@ -228,12 +229,11 @@ class Session:
         return turn
 
     def _known(self, slate: Slate) -> tuple[float | None, float | None]:
-        """Expected rewards of the best slate and of this one, where the person's taste is known."""
+        """Expected rewards of the best slate of what may be shown, and of this one, where the taste is known."""
         if self.visitor is None:
             return None, None
         k, worth = len(slate.items), self.rewards["click"] - self.skip
-        items = np.arange(1, len(self.visitor.shown))
-        best = items[np.argsort(-self.visitor.click()[items], kind="stable")[:k]]
+        best = self._allowed[np.argsort(-self.visitor.click()[self._allowed], kind="stable")[:k]]
         best_worth, own_worth = (k * self.skip + worth * self.visitor.expected(one) for one in (best, slate.items))
         return best_worth, own_worth
 

@@ -65,23 +65,6 @@ class Policy(Protocol):
     def draw(self, rng: np.random.Generator) -> Slate: ...
 
 
-class SlateRow(NamedTuple):
-    """One item of a slate that was shown."""
-
-    slate: int
-    """0, 1, ..."""
-    candidates: Ints
-    """(C,) item numbers that could have been shown."""
-    item: int
-    position: int
-    """0..K-1."""
-    propensity: float
-    """Probability of the item at this position, given the items above it."""
-    action: str
-    """"click" or "skip"."""
-    reward: float
-
-
 class Play(NamedTuple):
     """N slates that were shown to one person."""
 
@@ -221,18 +204,6 @@ class SimulatedUsers:
             entropy=np.array(entropies),
             visits=visitor.visits,
         )
-
-    def play(self, policy: Policy, user: int, slates: int, rng: np.random.Generator) -> list[SlateRow]:
-        """As `run`, one row a shown item: what a log would hold."""
-        played = self.run(policy, user, slates, rng)
-        names = np.where(played.clicked, "click", "skip").tolist()
-        return [
-            SlateRow(
-                n, policy.items, int(item), t, float(played.propensities[n, t]), names[n][t], self.rewards[names[n][t]]
-            )
-            for n, items in enumerate(played.items)
-            for t, item in enumerate(items)
-        ]
 
     def value(
         self, build: "Build", users: Sequence[int] | Ints, slates: int, rng: np.random.Generator

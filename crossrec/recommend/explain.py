@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crossrec.errors import CrossrecError
 from crossrec.models.ensemble import Ensemble
+from crossrec.models.recommender import top_k
 from crossrec.models.transfer import TransferRecommender
 from crossrec.recommend.evidence import Evidence, Piece
 from crossrec.recommend.person import Person, checked_k, checked_stars
@@ -145,7 +146,12 @@ def explain(
     used = [i for i, one in enumerate(evidence) if one.used]
     tried = used[-MOST_EXPLAINED:]
     batch = [pieces, *(pieces[:i] + pieces[i + 1 :] for i in tried)]
-    scores, ranks = _scores_and_ranks(run_recommender, asked, batch, item.item)
+    row, basis = run_recommender.ranked_by(asked, fallback)
+    scores, ranks = (
+        (row[[item.item]], _ranks(row[None], item.item, k))
+        if basis
+        else _scores_and_ranks(run_recommender, asked, batch, item.item, k)
+    )
     if np.isneginf(scores[0]):
         raise CrossrecError(f"{item.item_id!r} is among the items of this person, so it is not recommended to them.")
     lost = scores[0] - scores[1:]
@@ -170,14 +176,14 @@ def explain(
         run=run_recommender.name,
         item_id=item.item_id,
         title=item.title,
-        basis=basis_of(evidence),
+        basis=basis or basis_of(evidence),
         score=float(scores[0]),
         rank=int(ranks[0]),
         contributions=sorted(contributions, key=lambda one: -one.contribution),
-        gate=_gate(run_recommender, asked),
+        gate=None if basis else _gate(run_recommender, asked),
         quotes=_quotes(run_recommender, item.item, {i: pieces[i] for i in tried}),
         notes=notes,
-        members=_members(run_recommender, asked, item.item),
+        members=[] if basis else _members(run_recommender, asked, item.item),
     )
 
 
@@ -204,9 +210,9 @@ def what_if(
         if i not in wanted or stars is not None:
             pieces.append(piece.with_stars(stars))
     lists = (asked, replace(asked, pieces=pieces))
-    scores = [run_recommender.scores(one, [one.pieces])[0] for one in lists]
-    before, after = (run_recommender.answer_from(one, row, k) for one, row in zip(lists, scores, strict=True))
-    return WhatIf(before, after, _moves(run_recommender, (before, after), scores))
+    ranked = [run_recommender.ranked_by(one, fallback) for one in lists]
+    before, after = (run_recommender.answer_from(one, *by, k) for one, by in zip(lists, ranked, strict=True))
+    return WhatIf(before, after, _moves(run_recommender, (before, after), [row for row, _ in ranked]))
 
 
 def _moves(run_recommender: RunRecommender, lists: tuple[Answer, Answer], scores: list[Floats]) -> list[Move]:
@@ -215,18 +221,15 @@ def _moves(run_recommender: RunRecommender, lists: tuple[Answer, Answer], scores
 
     def rank(which: int, item_id: str) -> int | None:
         row = scores[which]
-        own = row[run_recommender.shelf.numbers[item_id]]
-        if np.isneginf(own):
-            return None
-        # Of items with one score, the list decides which stands first.
-        return listed[which].get(item_id) or max(len(listed[which]) + 1, 1 + int((row > own).sum()))
+        item = run_recommender.shelf.numbers[item_id]
+        return None if np.isneginf(row[item]) else int(_ranks(row[None], item, len(listed[which]))[0])
 
     moves = [Move(item_id, title, rank(0, item_id), rank(1, item_id)) for item_id, title in titles.items()]
     return sorted(moves, key=lambda move: (move.rank_after is None, move.rank_after or 0))
 
 
 def _scores_and_ranks(
-    run_recommender: RunRecommender, asked: Asked, batch: list[list[Piece]], item: int
+    run_recommender: RunRecommender, asked: Asked, batch: list[list[Piece]], item: int, k: int
 ) -> tuple[Floats, NDArray[np.int64]]:
     """(B,) score and rank of an item for B lists of pieces."""
     size = max(1, MOST_SCORES // (run_recommender.shelf.n_items + 1))
@@ -234,8 +237,16 @@ def _scores_and_ranks(
     for start in range(0, len(batch), size):
         rows = run_recommender.scores(asked, batch[start : start + size])
         scores.append(rows[:, item])
-        ranks.append(1 + (rows > rows[:, item, None]).sum(axis=1))
+        ranks.append(_ranks(rows, item, k))
     return np.concatenate(scores), np.concatenate(ranks)
+
+
+def _ranks(rows: Floats, item: int, k: int) -> NDArray[np.int64]:
+    """(B, I+1) scores -> (B,) rank of an item: its place in the list of k, which decides between equal scores, or
+    behind it."""
+    listed = top_k(rows, min(k, rows.shape[1] - 1))[0] == item
+    behind = np.maximum(listed.shape[1] + 1, 1 + (rows > rows[:, item, None]).sum(axis=1))
+    return np.where(listed.any(axis=1), 1 + listed.argmax(axis=1), behind)
 
 
 def _gate(run_recommender: RunRecommender, asked: Asked) -> float | None:

@@ -22,6 +22,8 @@ from crossrec.runs.catalog_write import open_catalog
 from crossrec.runs.folder import Run
 from crossrec.training import recipes  # noqa: F401  a kind of recommender is known once it is imported
 
+FALLBACK = "popularity fallback"
+"""What the list of an unknown person rests on."""
 BEST = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5)
 """Shares of the catalogue that have a name: an item is among the best 0.1 %, 1 %, ..."""
 
@@ -53,7 +55,7 @@ class Answer:
     run: str
     basis: str
     """What the recommender really looked at: "source history", "target history", "both domains", "reviews", one of
-    the former "and reviews", "nothing known", or "popularity fallback"."""
+    the former "and reviews", "nothing known", or `FALLBACK`."""
     n_source: int
     """Source events and picked source items."""
     n_target: int
@@ -142,10 +144,7 @@ class RunRecommender:
         """
         checked_k(k)
         asked = self.asked(person, fallback)
-        if fallback and not asked.pieces and asked.user is None:
-            scores = hide_seen(Popularity(self.counts).score(Histories.of([[]], [[]])), Histories.of([[]], [[]]))
-            return self.answer_from(asked, scores[0], k, basis="popularity fallback")
-        return self.answer(asked, k)
+        return self.answer_from(asked, *self.ranked_by(asked, fallback), k)
 
     def asked(self, person: Person, fallback: bool = False) -> Asked:
         """What is known of a person, in pieces. Raises as `ask` does."""
@@ -160,22 +159,25 @@ class RunRecommender:
             return Asked(told, None, (f"User {person.user_id[:80]!r} is not known.",))
         return Asked(self.reader.events(self.pair, user) + told, user)
 
-    def answer(self, asked: Asked, k: int = 10) -> Answer:
-        """The list for what is known of one person."""
-        return self.answer_from(asked, self.scores(asked, [asked.pieces])[0], k)
+    def ranked_by(self, asked: Asked, fallback: bool = False) -> tuple[Floats, str | None]:
+        """(I+1,) scores for what is known of a person; and `FALLBACK` where they are popularity, for nothing is."""
+        if fallback and not asked.pieces and asked.user is None:
+            nobody = Histories.of([[]], [[]])
+            return hide_seen(Popularity(self.counts).score(nobody), nobody)[0], FALLBACK
+        return self.scores(asked, [asked.pieces])[0], None
 
     def scores(self, asked: Asked, batch: Sequence[Sequence[Piece]]) -> Floats:
         """(B, I+1) scores for B lists of pieces of one person; -inf for what is in them and for padding."""
         histories = self.reader.histories(batch, asked.user)
         return hide_seen(self.recommender.score(histories), histories)
 
-    def answer_from(self, asked: Asked, scores: Floats, k: int, basis: str | None = None) -> Answer:
+    def answer_from(self, asked: Asked, scores: Floats, basis: str | None, k: int) -> Answer:
         """The list of the k largest of (I+1,) scores; `basis` is given where they come from another recommender."""
         items, values = top_k(scores[None], min(k, self.shelf.n_items))
         chosen = items[0][items[0] > 0]
         stars = self._stars(asked, chosen) if basis is None else [None] * len(chosen)
-        own = np.isfinite(scores)
-        shares = [float((scores[own] >= value).mean()) for value in values[0][: len(chosen)]]
+        ordered = np.sort(scores[np.isfinite(scores)])
+        shares = (1 - np.searchsorted(ordered, values[0][: len(chosen)]) / max(1, len(ordered))).tolist()
         evidence = self.reader.shown(asked.pieces)
         return Answer(
             run=self.name,

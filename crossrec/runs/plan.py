@@ -66,6 +66,8 @@ def plan(
     Raises:
         CrossrecError: a name or a setting is wrong.
     """
+    if min(seed, split_seed or 0) < 0:
+        raise CrossrecError(f"A seed is a number from 0, and {min(seed, split_seed or 0)} is not.")
     recipe = find_recipe(recipe_name)
     config: Any = from_dict(recipe.config, settings or {})
     pair = DomainPair.open(dataset)

@@ -11,7 +11,7 @@ from crossrec.models.content import Content
 from crossrec.models.neighbours import UserKNN
 from crossrec.models.recommender import Recommender
 from crossrec.training.job import Job
-from crossrec.training.reviews import fit_whitening, mean_vectors
+from crossrec.training.reviews import fit_whitening, item_means
 from crossrec.training.simple import overlap_sets
 
 
@@ -74,8 +74,7 @@ def biases(job: Job) -> tuple[Recommender, None]:
 def content(job: Job) -> tuple[Recommender, None]:
     config: ContentConfig = job.config
     pair, split = job.pair, job.split
-    whitening = fit_whitening(pair, split, config.components, config.shrinkage)
+    means = item_means(pair, split)
+    whitening = fit_whitening(means, config.components, config.shrinkage)
     prior = (config.prior * np.log1p(split.target_counts(pair))).astype(np.float32)
-    return Content(
-        whitening, whitening(mean_vectors(pair, split, "target")), prior, config.encoder, config.most_reviews
-    ), None
+    return Content(whitening, whitening(means[1]), prior, config.encoder, config.most_reviews), None

@@ -7,8 +7,9 @@ sum: with a = lr m / sqrt(v) at the last gradient, r = beta1 / sqrt(beta2) and w
     p_k = w^k p_0 - a (sum over j = 1..k of r^j w^(k-j)),
 
 and its exponential average, of decay d, by the same sums. Only the bias corrections are taken as they were at the last
-gradient, which matters in the first hundred steps; Adam's epsilon is left out of the sums. "Lazy" and "sparse" Adam
-elsewhere leave out the momentum as well, which moves a rare item an eighth as far.
+gradient, which matters in the first hundred steps; Adam's epsilon is left out of the sums, and the learning rate must
+be the same at all steps. "Lazy" and "sparse" Adam elsewhere leave out the momentum as well, which moves a rare item an
+eighth as far.
 
 I items, R rows, D width.
 """

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -177,7 +178,7 @@ class _Training:
         plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
         self.adam = optimizer = LazyAdamW(
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            tables,
+            () if config.warmup else tables,  # the sums that stand for missed steps want one learning rate for all
             lr=config.lr,
             betas=(0.9, config.beta2),
             fused=True,
@@ -192,7 +193,9 @@ class _Training:
         self.fitted, self.best = Fitted(), dict[str, Tensor]()
         self.epoch, self.step, self.done = 1, 0, False
         self.sums: dict[str, Tensor] = {}
-        """Of each named loss over the steps of this epoch so far."""
+        """Of each named loss over the steps of this epoch so far,"""
+        self.seen: dict[str, int] = {}
+        """and in how many of them it was there: a part that nobody of a batch has is left out."""
         self.trained = 0.0
         """Seconds of this epoch's steps."""
         self.before = 0.0
@@ -236,6 +239,7 @@ class _Training:
                 self._average()
             for name, value in parts.items():
                 self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+                self.seen[name] = self.seen.get(name, 0) + 1
             self.step += 1
             now = time.monotonic()
             self.trained += now - last
@@ -288,7 +292,7 @@ class _Training:
             self._validate(losses)
             last = last or epoch - self.fitted.best_epoch >= self.config.patience
         self.epoch, self.step, self.done = epoch + 1, 0, last
-        self.sums, self.trained = {}, 0.0
+        self.sums, self.seen, self.trained = {}, {}, 0.0
         self._look_around()
 
     def _validate(self, losses: dict[str, float]) -> None:
@@ -370,7 +374,9 @@ class _Training:
             shared |= checkpoints.named(f"optimizer.{number}", values)
         if self.averaged is not None:
             shared |= checkpoints.named("averaged", self.averaged.state_dict())
-        own = checkpoints.random_states(self.generators) | checkpoints.named("sums", self.sums)
+        seen = {name: torch.tensor(steps) for name, steps in self.seen.items()}
+        own = checkpoints.random_states(self.generators)
+        own |= checkpoints.named("sums", self.sums) | checkpoints.named("seen", seen)
         state = {
             "param_groups": inner["param_groups"],
             "warm": self.warm.state_dict(),
@@ -400,6 +406,7 @@ class _Training:
         self.warm.load_state_dict(state["warm"])
         self.sums = {name: v.to(self.accelerator.device) for name, v in checkpoints.under("sums", own).items()}
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
+        self.seen = {name: int(steps) for name, steps in checkpoints.under("seen", own).items()}
         self.trained, self.before = state["trained"], state["seconds"]
         self.fitted = Fitted(**state["fitted"])
         if self.fitted.best_score is None:
@@ -409,14 +416,20 @@ class _Training:
         checkpoints.set_random_states(own, self.generators)
 
     def _mean_losses(self) -> dict[str, float]:
-        """Of the epoch's steps, over all processes."""
-        steps = max(self.step, 1)
-        if not self.sums:
+        """Of the epoch's steps that had them, over all processes."""
+        # A part may have been there for other processes alone: all of them must add up the same.
+        names = list(dict.fromkeys(chain.from_iterable(processes.gather(list(self.sums)))))
+        if not names:
             return {}
-        means = torch.stack(list(self.sums.values())).double() / steps
+        none = torch.zeros(())
+        found = torch.tensor(
+            [[float(self.sums.get(name, none)), self.seen.get(name, 0)] for name in names],
+            dtype=torch.double,
+            device=self.accelerator.device,
+        )
         if processes.several():
-            means = self.accelerator.reduce(means, "mean")
-        return dict(zip(self.sums, means.tolist(), strict=True))
+            found = self.accelerator.reduce(found, "sum")
+        return dict(zip(names, (found[:, 0] / found[:, 1]).tolist(), strict=True))
 
     def _sampled(self) -> bool:
         """Whether this is a measurement that has seen enough."""

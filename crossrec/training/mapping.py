@@ -4,7 +4,7 @@ N overlap users, B ratings in a batch, J liked items, D width of a person's vect
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from crossrec.models.recommender import Recommender
 from crossrec.training.job import Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
 from crossrec.training.simple import overlap_users
+
+CHUNK = 4096
+"""Hidden stars that are predicted at a time."""
 
 Loss = Callable[[nn.Module, list[Tensor]], dict[str, Tensor]]
 
@@ -173,5 +176,7 @@ def rmse(recommender: Recommender, pair: DomainPair, questions: Questions) -> fl
     if not len(events):
         return float("nan")
     items = pair.target.items[events].astype(np.int64)
-    predicted = recommender.score(questions.histories(pair))[row, items]
+    asked, pair = questions.take(row), replace(pair, vectors=None)
+    parts = [slice(start, start + CHUNK) for start in range(0, len(items), CHUNK)]
+    predicted = np.concatenate([recommender.rate(asked.histories(pair, part), items[part]) for part in parts])
     return float(np.sqrt(np.mean((np.clip(predicted, 1, 5) - stars[events]) ** 2)))

@@ -340,7 +340,7 @@ def policy_finetune(job: Job) -> tuple[Recommender, Tuned]:
     users = np.unique(slates.user)
     number = dict(zip(users.tolist(), range(len(users)), strict=True))
     histories = histories_of(job.pair, job.split, users)
-    baseline = mean_rewards(train)
+    baseline = mean_rewards(train, int(slates.position.max()) + 1)
 
     def batches(of: Slates) -> SlateBatches:
         own = np.array([number[user] for user in of.user.tolist()], np.int64)

@@ -33,7 +33,10 @@ from crossrec.models.taste_losses import (
 from crossrec.training.job import MONITOR, Job, seeded
 from crossrec.training.loop import Fitted, LoopConfig, fit
 from crossrec.training.review_rows import RowReader, Rows, whitened, without_target
-from crossrec.training.reviews import fit_whitening, mean_vectors
+from crossrec.training.reviews import fit_whitening, item_means, mean_vectors
+
+CHUNK = 4096
+"""Hidden stars that are predicted at a time."""
 
 MOST_SCORED = 20_000
 """Largest catalogue that the ranking loss scores whole; of a larger one it draws so many items a step."""
@@ -100,7 +103,9 @@ class RACRecRecipeConfig(LoopConfig, RACRecConfig):
         RACRecConfig.__post_init__(self)
         require(self.most_reviews > 0, f"most_reviews ({self.most_reviews}) must be positive")
         require(self.components is None or self.components > 0, f"components ({self.components}) must be positive")
-        require(0 <= self.target_dropout <= 1, f"target_dropout ({self.target_dropout}) must be in [0, 1]")
+        for name in ("target_dropout", "context_dropout"):
+            require(0 <= getattr(self, name) <= 1, f"{name} ({getattr(self, name)}) must be in [0, 1]")
+        require(0 <= self.liked <= 5, f"liked ({self.liked}) must be from 0 to 5 stars")
         for name in ("rank", "diff", "domains", "rec", "irec", "align"):
             require(getattr(self, name) >= 0, f"{name} ({getattr(self, name)}) must not be negative")
 
@@ -120,7 +125,7 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
     if pair.target.ratings is None and not config.rank:
         raise CrossrecError(f"{pair.name!r} has no ratings: RACRec can only be trained on it with rank above 0.")
     with seeded(job.seed):
-        whitening = fit_whitening(pair, split, config.components) if config.whiten else None
+        whitening = fit_whitening(item_means(pair, split), config.components) if config.whiten else None
         biases = None if pair.target.ratings is None else Biases.fit(Ratings.training(pair, split))
         seen, leaky = whitened(pair, whitening) if whitening else pair, config.leaky_item_vectors
         means = {"source": mean_vectors(seen, split, "source"), "target": mean_vectors(seen, split, "target", leaky)}
@@ -135,13 +140,13 @@ def racrec(job: Job) -> tuple[Recommender, Fitted]:
         recommender = RACRecRecommender(model, whitening, items, reading, reader.expected, biases, reader.context)
         criterion = RACRecLoss(config, model, recommender.items)
         batches = ReviewBatches(reader, events, config, job.seed)
-        known = _hidden_ratings(reader)
+        hidden = split.valid.hidden(pair, rated=True)
 
         def validate() -> dict[str, float]:
             found = job.validate(recommender)
-            if known is None:
+            if not len(hidden[0]):
                 return found
-            rmse = _rmse(model, known)
+            rmse = _rmse(model, reader, *hidden)
             return found | {"rmse": rmse, "-rmse": -rmse}
 
         monitor = MONITOR if config.rank else "-rmse"
@@ -174,19 +179,17 @@ class ReviewBatches:
             yield rows._replace(progress=(epoch - 1 + step / len(self)) / config.epochs)
 
 
-def _hidden_ratings(reader: RowReader) -> Rows | None:
-    """The rows of the validation part that have stars; None where there are none."""
-    questions = reader.split.valid
-    events, rows = questions.hidden(reader.pair, rated=True)
-    return reader.hidden(questions, events, rows) if len(events) else None
-
-
 @torch.no_grad()
-def _rmse(model: RACRec, rows: Rows) -> float:
+def _rmse(model: RACRec, reader: RowReader, events: Ints, questions: Ints) -> float:
+    """Of the stars of hidden events (R,) of the validation part; a row is 16 kB, so they are read some at a time."""
     model.eval()
-    rows = rows.to(model.product.weight.device)
-    stars = model(rows.source, rows.target, rows.item, rows.number, rows.usual, rows.bias)[0].clamp(1, 5)
-    return float((stars - rows.rating).square().mean().sqrt())
+    squares = 0.0
+    for start in range(0, len(events), CHUNK):
+        part = slice(start, start + CHUNK)
+        rows = reader.hidden(reader.split.valid, events[part], questions[part]).to(model.product.weight.device)
+        stars = model(rows.source, rows.target, rows.item, rows.number, rows.usual, rows.bias)[0].clamp(1, 5)
+        squares += float((stars - rows.rating).square().double().sum())
+    return float(np.sqrt(squares / len(events)))
 
 
 class RACRecLoss:

@@ -6,6 +6,8 @@ reviews of its item that other people wrote before it, and only those in the tra
 Q events, K reviews, W width of a vector, I items. A title is text too, and never a leak: it comes before the reviews.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,14 +101,19 @@ def mean_vectors(pair: DomainPair, split: Split, which: str, leaky: bool = False
     return np.concatenate(means).astype(np.float32)
 
 
-def fit_whitening(pair: DomainPair, split: Split, components: int | None, shrinkage: float = 0.1) -> Whitening:
-    """Whitening fitted on the mean vectors of the items of both domains, as the training part has them.
+def item_means(pair: DomainPair, split: Split) -> list[Floats]:
+    """`mean_vectors` of the source and of the target domain.
 
     Raises:
         CrossrecError: nothing is written about any item.
     """
     means = [mean_vectors(pair, split, which) for which in DOMAINS]
-    known = np.concatenate([rows[rows.any(axis=1)] for rows in means])
-    if not len(known):
+    if not any(rows.any() for rows in means):
         raise CrossrecError(f"{pair.name!r} has neither review texts nor titles: there are no words to compare.")
+    return means
+
+
+def fit_whitening(means: Sequence[Floats], components: int | None, shrinkage: float = 0.1) -> Whitening:
+    """Whitening fitted on the mean vectors of the items of all domains, as the training part has them."""
+    known = np.concatenate([rows[rows.any(axis=1)] for rows in means])
     return Whitening.fit(known, None if components is None else min(components, known.shape[1]), shrinkage)

@@ -89,17 +89,21 @@ def read_slates(log: StoredLog, pair: DomainPair, split: Split) -> Slates:
     outside = np.array(
         [candidates[at] is not None and item not in candidates[at] for at, item in zip(slate, items, strict=True)]
     )
-    reasons = {
-        "unknown propensity": ~known,
-        "a held-out event of the same person": known & hidden,
-        "not among the slate's candidates": known & ~hidden & outside,
-    }
-    used = known & ~hidden & ~outside
+    position = events["position"].to_numpy(np.int64)
+    below_gap = (position >= 0) & (position != place)  # rows of a slate are in the order of their positions
+    used = known
+    reasons = {"unknown propensity": ~known}
+    for reason, mask in {
+        "a held-out event of the same person": hidden,
+        "not among the slate's candidates": outside,
+        "the log does not hold all that stood above": below_gap,
+    }.items():
+        reasons[reason], used = used & mask, used & ~mask
     slates = Slates(
         user=user,
         session=np.unique(log.slates["session"].astype(str), return_inverse=True)[1].astype(np.int64),
         items=table(items, 0),
-        position=table(events["position"].to_numpy(np.int64), -1),
+        position=table(position, -1),
         reward=table(events["reward"].to_numpy(float), 0.0),
         beta=table(np.where(used, beta, 1.0), 1.0),
         used=table(used, False),
@@ -207,12 +211,13 @@ def histories_of(pair: DomainPair, split: Split, users: Ints) -> Histories:
     return pair.histories(rows, split.source_train_end[rows] * there, split.target_train_end[rows] * there)
 
 
-def mean_rewards(train: Slates) -> Doubles:
-    """(P+1,) mean reward by position, and last of no position.
+def mean_rewards(train: Slates, positions: int) -> Doubles:
+    """(P+1,) mean reward by position, and last of no position; of all where the slates have none of a kind.
 
     Less variance and no bias: the expectation of w grad log pi is 0, so that a constant taken from the reward changes
     nothing on average. By position, for people look at the first more than at the last.
     """
-    n = int(train.position.max()) + 2 if len(train) else 1
-    at = train.position[train.used] % n
-    return np.bincount(at, train.reward[train.used], n) / np.maximum(1, np.bincount(at, minlength=n))
+    n = positions + 1
+    at, rewards = train.position[train.used] % n, train.reward[train.used]
+    seen = np.bincount(at, minlength=n)
+    return np.where(seen, np.bincount(at, rewards, n) / np.maximum(1, seen), rewards.mean() if len(rewards) else 0.0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crossrec.config import require
 from crossrec.data.pair import DOMAINS
 from crossrec.training.job import Job
-from crossrec.training.reviews import fit_whitening, mean_vectors
+from crossrec.training.reviews import fit_whitening, item_means
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,6 @@ def item_words(job: Job) -> list[NDArray[np.float32]]:
     if pair.vectors is None:
         return [np.zeros((pair.domain(which).n_items + 1, 0), np.float32) for which in DOMAINS]
     pair = replace(pair, most_reviews=config.most_reviews)
-    whitening = fit_whitening(pair, job.split, config.components)
-    return [whitening(mean_vectors(pair, job.split, which)) for which in DOMAINS]
+    means = item_means(pair, job.split)
+    whitening = fit_whitening(means, config.components)
+    return [whitening(rows) for rows in means]

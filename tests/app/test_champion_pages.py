@@ -38,7 +38,7 @@ def test_home_names_both_champions_with_their_verdicts(arena):
     assert "The champion" in [one.value for one in at.header]
     for one in (known, strangers):
         assert plain(" ".join(sentences(one))) in words(at)
-        assert f"#### {plain(one.title)}" in [element.value for element in at.markdown]
+        assert f"### {plain(one.title)}" in [element.value for element in at.markdown]
         assert told.BADGES[one.answer] in words(at)
     links = {link.proto.query_string for link in at.get("page_link") if link.proto.label == "Compare them"}
     assert links == {"data=demo&cmp_split=Known+people", f"data=demo&cmp_split=Strangers%2C+{COLD}"}

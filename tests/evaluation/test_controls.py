@@ -63,6 +63,20 @@ def test_nobody_gets_his_own_back(make_pair: MakePair) -> None:
     assert rows(control("placebo", alone, asked(alone)).histories(np.arange(2)).source) == [[1], []]
 
 
+def test_a_strangers_history_ends_when_the_own_one_does(make_pair: MakePair) -> None:
+    sources = [[1, 2], [3], [4, 5, 6], []]
+    times = [[10, 20], [500], [7, 8, 9], []]
+    pair = make_pair(sources, [[1, 2]] * 4, times, [[1000, 2000]] * 4)
+    fed = control("placebo", pair, asked(pair)).histories(np.arange(4))
+    own = asked(pair).histories(pair)
+    assert fed.source_times is not None and own.source_times is not None
+    gaps = {(3,): [], (1, 2): [10], (4, 5, 6): [1, 1]}
+    for user in range(3):
+        shown = fed.source_times[user][fed.source[user] > 0]
+        assert shown[-1] == times[user][-1]
+        assert np.diff(shown).tolist() == gaps[tuple(rows(fed.source)[user])]
+
+
 @given(seed=st.integers(0, 100_000))
 def test_shuffled_order_keeps_everything_but_the_order(rated_pair: MakePair, seed: int) -> None:
     pair = rated_pair(seed, users=9, longest=9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from crossrec.evaluation.statistics import Interval, mean_intervals
+from crossrec.evaluation.statistics import Interval, mean_intervals, paired
 
 
 def test_each_metric_gets_what_scipy_gives_it_alone() -> None:
@@ -71,6 +71,19 @@ def test_fewer_than_two_users_have_no_interval() -> None:
     assert np.isnan([nobody.mean, nobody.low, nobody.high]).all()
     assert not nobody.positive
     assert not nobody.negative
+
+
+def test_differences_that_are_all_the_same_have_no_effect_size() -> None:
+    found = paired(np.full((1, 35), 0.1))[0]
+    assert np.isnan(found.effect)
+
+
+def test_people_without_a_difference_change_no_p() -> None:
+    rng = np.random.default_rng(3)
+    some = rng.normal(0.2, 1, (2, 60))
+    many = np.concatenate([some, np.zeros((2, 300))], axis=1)
+    assert [one.p for one in paired(many)] == [one.p for one in paired(some)]
+    assert [one.p for one in paired(np.zeros((2, 30)))] == [1.0, 1.0]
 
 
 def test_signs() -> None:

@@ -98,6 +98,15 @@ def test_positions_from_one_are_taken_as_such(pair: DomainPair, tmp_path: Path) 
     assert log.events["position"].tolist() == [0, 1] and any("count from 1" in note for note in log.meta["notes"])
 
 
+def test_positions_from_zero_stay_where_what_stood_first_is_left_out(pair: DomainPair, tmp_path: Path) -> None:
+    about = {"session": "s", "action": "skip", "slate": 1}
+    items = ["unheard of", *pair.items("target")["item_id"][1:3]]
+    rows = [about | {"item": item, "position": n} for n, item in enumerate(items)]
+    log = import_file("mine", written(tmp_path / "mine.jsonl", rows), pair)
+    assert log.events["position"].tolist() == [1, 2]
+    assert not any("count from 1" in note for note in log.meta["notes"])
+
+
 def test_what_was_played_comes_back_as_it_was(pair: DomainPair) -> None:
     feedback = FeedbackLog()
     user = str(pair.users()["user_id"][2])

@@ -164,10 +164,23 @@ def test_regret_is_measured_by_true_taste(play: Play, world: tuple[Starts, Simul
     turn = session.react(None)
     assert turn is not None
     assert turn.expected == pytest.approx(0.3 * looks @ click[turn.step.slate.items])
-    assert turn.best == pytest.approx(0.3 * looks @ np.sort(click[1:])[::-1][:3])
+    # Of what may be shown: what the person has already is not.
+    allowed = np.isfinite(world[0].scores(3))
+    assert (~allowed[1:]).any()
+    assert turn.best == pytest.approx(0.3 * looks @ np.sort(click[allowed])[::-1][:3])
     assert turn.regret == pytest.approx(turn.best - turn.expected) and turn.regret >= 0  # type: ignore[operator]
     unknown = play().react(0)
     assert unknown is not None and unknown.regret is None
+
+
+def test_a_simulated_person_is_not_drawn_to_what_was_disliked(play: Play) -> None:
+    session = play(known=True)
+    assert session.visitor is not None
+    session.react(0, "dislike")
+    assert session.visitor.last == 0
+    liked = session.slate.items[0]
+    session.react(0, "click")
+    assert session.visitor.last == liked
 
 
 def test_somebody_who_plays_as_a_person_of_the_demo_tires_them_too(world: tuple[Starts, SimulatedUsers]) -> None:

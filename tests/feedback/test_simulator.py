@@ -115,14 +115,14 @@ def test_who_leaves_sees_nothing_below_and_comes_again() -> None:
     assert played.clicked.sum() == 10
 
 
-def test_rows_hold_what_a_log_wants() -> None:
+def test_a_play_holds_what_a_log_wants() -> None:
     people = a_world(CALM, [0.0] * 6)
     policy = SoftmaxPolicy(np.arange(1, 6), np.zeros(7), None, PolicyConfig(k=2, lr=0.0))
-    rows = people.play(policy, 0, 30, np.random.default_rng(0))
-    assert [(row.slate, row.position) for row in rows] == [(n, t) for n in range(30) for t in (0, 1)]
-    assert all(row.candidates.tolist() == [1, 2, 3, 4, 5] and row.item in row.candidates for row in rows)
-    assert [row.propensity for row in rows] == pytest.approx([0.2, 0.25] * 30)
-    assert {(row.action, row.reward) for row in rows} == {("click", 1.0), ("skip", 0.0)}
+    played = people.run(policy, 0, 30, np.random.default_rng(0))
+    assert played.items.shape == played.propensities.shape == played.clicked.shape == (30, 2)
+    assert set(played.items.ravel()) <= {1, 2, 3, 4, 5}
+    assert played.propensities == pytest.approx(np.tile([0.2, 0.25], (30, 1)))
+    assert played.rewards.tolist() == played.clicked.sum(axis=1).tolist() and 0 < played.clicked.sum() < 60
 
 
 def test_a_person_behaves_alike_with_every_policy() -> None:

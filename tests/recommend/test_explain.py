@@ -244,6 +244,27 @@ def test_nothing_known_is_told() -> None:
 
 
 @pytest.mark.usefixtures("tiny")
+def test_an_unknown_person_who_gets_what_is_popular_is_told_so() -> None:
+    """The list, its explanations and what-if are of the same recommender."""
+    recommender, person = transfer(), Person("nobody here")
+    listed = recommender.ask(person, 5, fallback=True)
+    for one in listed.items:
+        found = explain(recommender, person, one.item_id, k=5, fallback=True)
+        assert (found.rank, found.basis, found.contributions) == (one.rank, "popularity fallback", [])
+    told = what_if(recommender, person, [], k=5, fallback=True)
+    assert told.before == told.after == listed
+    assert all(move.rank_before == move.rank_after for move in told.moves)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_items_of_one_score_are_explained_where_they_stand() -> None:
+    recommender = RunRecommender(open_run("tiny-popularity"))
+    person = Person(DomainPair.open("tiny").users()["user_id"][0])
+    for one in recommender.ask(person, 20).items:
+        assert explain(recommender, person, one.item_id, k=20).rank == one.rank
+
+
+@pytest.mark.usefixtures("tiny")
 def test_long_histories_are_left_out_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     recommender = transfer()
     whole = explain(recommender, TOLD, "A0001")

@@ -67,6 +67,17 @@ def test_tested_by_two_as_by_one() -> None:
     assert told["ratings"] == stored["ratings"]
 
 
+def test_losses_that_one_of_two_lacks_are_told_right() -> None:
+    """Batches of four, a few of whom are of one domain alone: those of one process are, say."""
+    settings = {"encoder": "none", "epochs": 3, "batch_size": 4, "hidden": 8, "others": 0.1}
+    told = done(launch("train", "autoencoder", "--dataset", "tiny", *words(settings), "--no-test", "--json"))
+    for event in open_run(told["run"]).events():
+        if event["event"] == "epoch":
+            losses = event["losses"]
+            assert next(iter(losses)) == "loss" and {"target", "source"} <= set(losses)
+            assert losses["target"] < losses["loss"] < losses["target"] + losses["source"] + losses.get("alone", 0)
+
+
 def test_the_review_model_stopped_and_gone_on_with_by_two() -> None:
     settings = {"encoder": "static", "epochs": 12, "patience": 12, "batch_size": 32, "components": 16, "average": 1.0}
     asked = ["train", "racrec", "--dataset", "tiny", "--split", "cold-user", *words(settings), "--json", "--name"]

@@ -15,10 +15,10 @@ from crossrec.data.split import Split, _split, cold_user
 from crossrec.errors import CrossrecError
 from crossrec.models.content import Content
 from crossrec.models.recommender import Recommender
-from crossrec.training.coldstart import mean_vectors
 from crossrec.training.job import Job
 from crossrec.training.mapping import rmse
 from crossrec.training.recipes import find_recipe
+from crossrec.training.reviews import mean_vectors
 
 MakePair = Callable[..., DomainPair]
 RECIPES = (

@@ -234,7 +234,7 @@ def some_slates(n: int = 60, sessions: int = 20) -> Slates:
 
 def test_batches_have_every_slate_once_and_go_on_where_they_were() -> None:
     slates = some_slates()
-    batches = SlateBatches(slates, np.arange(60), mean_rewards(slates), 16, seed=4)
+    batches = SlateBatches(slates, np.arange(60), mean_rewards(slates, slates.items.shape[1]), 16, seed=4)
     whole = [batch.people.tolist() for batch in batches.epoch(2)]
     assert [len(one) for one in whole] == [16, 16, 16, 12]
     assert len(batches) == 4
@@ -355,7 +355,7 @@ def test_the_first_policy_is_the_one_of_the_log(played: DomainPair) -> None:
     for temperature, same in ((1.0, True), (0.3, False)):
         scorer = Scorer(recommender, played.histories(users, *ends))
         config = from_dict(FinetuneConfig, QUICK | {"temperature": temperature, "cap": 1e9})
-        batches = SlateBatches(slates, people, mean_rewards(slates), 64, 0)
+        batches = SlateBatches(slates, people, mean_rewards(slates, slates.items.shape[1]), 64, 0)
         found = Objective(config, scorer, recommender.model, 3).weights(recommender.model, batches)
         assert (found[~slates.used] == 0).all()
         assert bool(np.allclose(found[slates.used], 1, atol=1e-3)) is same

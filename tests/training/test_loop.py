@@ -150,6 +150,23 @@ def test_the_speed_is_that_of_the_steps_whatever_lies_between(monkeypatch: pytes
     assert rates == [pytest.approx(5.0, abs=0.1)] * len(rates)
 
 
+def test_a_part_is_averaged_over_the_steps_that_have_it() -> None:
+    events: list[dict[str, Any]] = []
+    fit(
+        Counter(),
+        batches=Given(lambda epoch: [1.0, 2.0, 3.0, 6.0]),
+        loss=lambda net, batch: (
+            {"loss": net.weight.sum() + batch} | ({"rare": net.weight.sum() * 0 + 100} if batch == 3 else {})
+        ),
+        validate=lambda: {"score": 1.0},
+        monitor="score",
+        config=LoopConfig(epochs=1, lr=1e-9),
+        control=Control(events.append),
+    )
+    (epoch,) = (event for event in events if event["event"] == "epoch")
+    assert epoch["losses"] == pytest.approx({"loss": 3.0, "rare": 100.0})
+
+
 def test_fitted_keeps_the_epochs() -> None:
     events: list[dict[str, Any]] = []
     _, fitted = run([0.1, 0.3], events)

@@ -206,21 +206,24 @@ def test_a_gain_that_may_be_luck_keeps_the_start() -> None:
 
 def test_what_is_left_out_is_counted(make_pair: MakePair) -> None:
     pair = make_pair([[1], [1]], [[1, 2, 3], [1, 2, 3]], n_target=9)
-    slates = [{"session": f"s{n}", "user": n % 2, "candidates": np.array([3, 5, 6])} for n in range(10)]
+    slates = [{"session": f"s{n}", "user": n % 2, "candidates": np.array([3, 5, 6])} for n in range(11)]
     rows = {
         "unknown": {"slate": 0, "position": 0, "item": 5, "propensity": np.nan},
         "held out": {"slate": 1, "position": 0, "item": 3, "propensity": 0.5},
         "outside": {"slate": 2, "position": 0, "item": 9, "propensity": 0.5},
     }
-    good = [{"slate": n, "position": 1, "item": 6, "propensity": 0.25} for n in range(10)]
-    events = sorted([*rows.values(), *good], key=lambda row: (row["slate"], row["position"]))
+    good = [{"slate": n, "position": int(n < 3), "item": 6, "propensity": 0.25} for n in range(10)]
+    gap = {"slate": 10, "position": 1, "item": 6, "propensity": 0.25}
+    events = sorted([*rows.values(), *good, gap], key=lambda row: (row["slate"], row["position"]))
     log = stored(pair, slates, [{**row, "reward": 1.0} for row in events])
     found = read_slates(log, pair, split_unstored(pair))
     assert found.left_out == {
         "unknown propensity": 1,
         "a held-out event of the same person": 1,
         "not among the slate's candidates": 1,
+        "the log does not hold all that stood above": 1,
     }
+    assert len(found) == 10
     assert found.used[:4].tolist() == [[False, True], [False, True], [False, True], [True, False]]
     assert found.items[0].tolist() == [5, 6]  # what is left out still stands above
     everyone = read_slates(
@@ -255,11 +258,13 @@ def test_the_three_parts_are_whole_sessions(pair: DomainPair) -> None:
 
 def test_the_baseline_is_the_mean_by_position(pair: DomainPair) -> None:
     slates = read_slates(drawn_log(pair), pair, split_unstored(pair))
-    found = mean_rewards(slates)
+    found = mean_rewards(slates, slates.items.shape[1])
     assert found[:2] == pytest.approx(slates.reward.mean(axis=0))
     aside = replace(slates, position=np.full_like(slates.position, -1))
-    assert mean_rewards(aside)[-1] == pytest.approx(slates.reward.mean())
-    batches = SlateBatches(aside, slates.session, mean_rewards(aside), 4, 0)
+    assert mean_rewards(aside, aside.items.shape[1])[-1] == pytest.approx(slates.reward.mean())
+    # Positions and kinds of slates that the training part has none of get the mean of all.
+    assert mean_rewards(slates, 7)[2:] == pytest.approx(np.full(6, slates.reward.mean()))
+    batches = SlateBatches(aside, slates.session, mean_rewards(aside, aside.items.shape[1]), 4, 0)
     assert batches.advantage.sum() == pytest.approx(0)
 
 
@@ -286,7 +291,7 @@ def objective(pair: DomainPair, log: StoredLog, kind: str = "sasrec", **settings
     return (
         Objective(config, scorer, start, 2),
         base.model,
-        SlateBatches(slates, slates.user, mean_rewards(slates), 32, 0),
+        SlateBatches(slates, slates.user, mean_rewards(slates, slates.items.shape[1]), 32, 0),
     )
 
 
@@ -431,3 +436,16 @@ def test_nonsense_is_refused(values: dict[str, Any], said: str) -> None:
 def test_without_a_start_it_says_so(pair: DomainPair) -> None:
     with pytest.raises(CrossrecError, match="starts from a finished run of transfer-sasrec or target-sasrec"):
         policy_finetune(replace(job(pair), start=None))
+
+
+def test_slates_of_unequal_length_are_learned_from(pair: DomainPair) -> None:
+    """The longest slate may be in a part that is not trained on."""
+    log = drawn_log(pair, slates=1)
+    short = log.events[(log.events["position"] == 0) | (log.events["slate"] == 0)].reset_index(drop=True)
+    slates = read_slates(replace(log, events=short), pair, split_unstored(pair))
+    for seed in range(12):
+        cut = parts(slates, 0.5, seed)
+        baseline = mean_rewards(cut[0], int(slates.position.max()) + 1)
+        for part in cut:
+            found = SlateBatches(part, part.session, baseline, 4, 0).advantage
+            assert found.shape == part.reward.shape and np.isfinite(found).all()

@@ -23,7 +23,7 @@ from crossrec.models.taste_losses import CLASSIC_WEIGHTS
 from crossrec.training.job import Job
 from crossrec.training.racrec import RACRecLoss, RACRecRecipeConfig, racrec
 from crossrec.training.review_rows import RowReader, Rows, whitened, without_target
-from crossrec.training.reviews import ItemReviews, fit_whitening
+from crossrec.training.reviews import ItemReviews, fit_whitening, item_means
 
 MakePair = Callable[..., DomainPair]
 SMALL = {"components": 3, "taste_dim": 2, "most_reviews": 4, "epochs": 2, "batch_size": 64, "encoder": "static"}
@@ -162,7 +162,7 @@ def test_an_emptied_target_history_is_gone(pair: DomainPair) -> None:
 
 
 def test_the_whitened_pair_reads_the_same_events(pair: DomainPair) -> None:
-    whitening = fit_whitening(pair, split_of(pair), 3)
+    whitening = fit_whitening(item_means(pair, split_of(pair)), 3)
     small = whitened(pair, whitening)
     users = np.arange(pair.n_users)
     whole = pair.histories(users, pair.source.counts, pair.target.counts)

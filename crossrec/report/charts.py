@@ -136,8 +136,13 @@ def overlap(frame: pd.DataFrame) -> Drawn:
     )
     wide = alt.datum.share >= 0.2
     text = (
-        base.mark_text(fontWeight="bold", color="white", fontSize=15)
-        .encode(x="middle:Q", text=alt.Text("people:Q", format=","))
+        base.mark_text(fontWeight="bold", fontSize=15)
+        .encode(
+            x="middle:Q",
+            text=alt.Text("people:Q", format=","),
+            # White is legible on the blue of the source, which comes first, and on neither of the others.
+            color=alt.condition(alt.datum.begin == 0, alt.value("white"), alt.value("#10100F")),
+        )
         .transform_filter(wide)
     )
     return alt.layer(bar, text).properties(height=150)

@@ -26,6 +26,8 @@ OTHERS = 5
 """Items beside the slate whose probability moved most."""
 BAR = 26
 """Height in px of a row of bars."""
+AXIS = 74
+"""Height in px of the horizontal axis with its title."""
 Name = Callable[[int], str]
 """Item number -> what it is called."""
 
@@ -114,7 +116,9 @@ def _unlike(names: list[str]) -> list[str]:
 
 def move_sentence(frame: pd.DataFrame) -> str:
     """What the last press did, in one sentence."""
-    most = frame.iloc[int(frame["change"].abs().to_numpy().argmax())].to_dict()
+    size = frame["change"].abs().to_numpy()
+    # Where two items share all there is, one rises as the other falls: the one that was shown comes first.
+    most = frame.iloc[int((size >= size.max() * (1 - 1e-9)).argmax())].to_dict()
     if abs(most["change"]) < 5e-5:
         return "The last press moved nothing: it brought what was expected"
     verb = "rose" if most["change"] > 0 else "fell"
@@ -143,7 +147,7 @@ def bars(frame: pd.DataFrame, recipe: str) -> Drawn:
         tooltip=tooltip,
     )
     before = base.mark_tick(thickness=2.5, size=20, color=theme.MUTED).encode(y=y, x="before:Q", tooltip=tooltip)
-    return alt.layer(bar, before).properties(height=BAR * len(frame) + 50)
+    return alt.layer(bar, before).properties(height=BAR * len(frame) + AXIS)
 
 
 def history(turns: Sequence[Turn]) -> pd.DataFrame:
@@ -195,7 +199,7 @@ def curves(frame: pd.DataFrame, recipe: str) -> Drawn:
     dots = base.mark_point(filled=True, size=28, opacity=0.45).encode(y=alt.Y("value:Q", title="A slate"))
     dash = alt.StrokeDash("what:N", scale=alt.Scale(domain=["reward", "regret"], range=[[1, 0], [5, 3]]), legend=None)
     line = base.mark_line(strokeWidth=2.4).encode(y="mean:Q", strokeDash=dash)
-    return alt.layer(dots, line).properties(height=BAR * 10 + 50)
+    return alt.layer(dots, line).properties(height=BAR * 10 + AXIS)
 
 
 POLICIES = {

@@ -45,7 +45,7 @@ SHAPE = {
     "popular-lately": "cross",
     "linear-map": "triangle-up",
     "user-knn": "triangle-right",
-    "item-knn": "square",
+    "item-knn": "triangle-left",
     "content": "triangle-left",
     "biases": "triangle-down",
     "emcdr": "circle",

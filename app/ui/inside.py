@@ -95,20 +95,27 @@ def share(name: str, user: str) -> float | None:
 # --- pieces of a part ------------------------------------------------------------------------------------------------
 
 
+def _quoted(words: str) -> str:
+    """Inside a quoted label of the DOT language; what people call their domains may hold anything."""
+    return words.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
 def flow(nodes: Mapping[str, str], edges: Sequence[tuple[str, str]], marked: Sequence[str] = ()) -> None:
     """A diagram from left to right; `marked` are the boxes that this part is about."""
     dark = st.context.theme.type == "dark"
     ink, line, fill = ("#E8E8E8", "#9AA0A6", "#1F3B53") if dark else ("#31333F", "#7F7F7F", "#E3F0FA")
     boxes = [
-        f'{name} [label="{words}", style="rounded{",filled" if name in marked else ""}", fillcolor="{fill}"];'
+        f'{name} [label="{_quoted(words)}", style="rounded{",filled" if name in marked else ""}", fillcolor="{fill}"];'
         for name, words in nodes.items()
     ]
     lines = [f"{one} -> {other};" for one, other in edges]
+    told = {name: words.replace("\n", ", ") for name, words in nodes.items()}
     st.graphviz_chart(
         f'digraph {{ rankdir=LR; bgcolor="transparent"; nodesep=0.25; ranksep=0.3; '
         f'node [shape=box, fontname="sans-serif", fontsize=12, color="{line}", fontcolor="{ink}", margin="0.12,0.08"]; '
         f'edge [color="{line}", arrowsize=0.6]; {" ".join(boxes)} {" ".join(lines)} }}',
         width="content",
+        alt="A diagram. " + "; ".join(f"{told[one]} leads to {told[other]}" for one, other in edges) + ".",
     )
 
 
@@ -171,11 +178,11 @@ def sequence(runs: Sequence[Run], dataset: str, user: str, labels: dict[str, str
     settings, known = run.config()["settings"], counts(run.name, user)
     flow(
         {
-            "items": f"{labels['target']} items\\nT numbers",
-            "vectors": f"vectors + places\\n(T+1) × {settings['dim']}",
-            "blocks": f"{settings['blocks']} blocks:\\nattention, feed-forward",
-            "state": f"last state h\\n{settings['dim']}",
-            "scores": "cosine with each item\\n+ its popularity",
+            "items": f"{labels['target']} items\nT numbers",
+            "vectors": f"vectors + places\n(T+1) × {settings['dim']}",
+            "blocks": f"{settings['blocks']} blocks:\nattention, feed-forward",
+            "state": f"last state h\n{settings['dim']}",
+            "scores": "cosine with each item\n+ its popularity",
             "list": "ranked list",
         },
         [("items", "vectors"), ("vectors", "blocks"), ("blocks", "state"), ("state", "scores"), ("scores", "list")],
@@ -238,11 +245,11 @@ def bridge(runs: Sequence[Run], dataset: str, user: str, labels: dict[str, str])
         {
             "s": f"{source} history",
             "t": f"{target} history",
-            "sv": f"source SASRec, frozen\\ns: {dim}",
-            "b": f"bridge ({settings['bridge']})\\nb: {dim}",
-            "h": f"target SASRec\\nh: {dim}",
-            "g": f"gate g: {dim}\\nz = g h + (1 - g) b",
-            "scores": "cosine with each item\\n+ its popularity",
+            "sv": f"source SASRec, frozen\ns: {dim}",
+            "b": f"bridge ({settings['bridge']})\nb: {dim}",
+            "h": f"target SASRec\nh: {dim}",
+            "g": f"gate g: {dim}\nz = g h + (1 - g) b",
+            "scores": "cosine with each item\n+ its popularity",
         },
         [("s", "sv"), ("sv", "b"), ("t", "h"), ("h", "g"), ("b", "g"), ("g", "scores")],
         ["b", "g"],
@@ -304,13 +311,13 @@ def reviews(runs: Sequence[Run], dataset: str, user: str, labels: dict[str, str]
     d = settings["taste_dim"]
     flow(
         {
-            "rs": f"{source} reviews\\nvectors of the text encoder",
-            "rt": f"{target} reviews\\nvectors of the text encoder",
-            "sh": f"shared taste th\\n{d}",
-            "sp": f"specific taste sp\\n{d}",
-            "i": "what others wrote\\nabout an item",
-            "p": f"item p\\n{2 * d}",
-            "r": "score = [th; sp] · p\\n+ popularity",
+            "rs": f"{source} reviews\nvectors of the text encoder",
+            "rt": f"{target} reviews\nvectors of the text encoder",
+            "sh": f"shared taste th\n{d}",
+            "sp": f"specific taste sp\n{d}",
+            "i": "what others wrote\nabout an item",
+            "p": f"item p\n{2 * d}",
+            "r": "score = [th; sp] · p\n+ popularity",
         },
         [("rs", "sh"), ("rt", "sh"), ("rt", "sp"), ("sh", "r"), ("sp", "r"), ("i", "p"), ("p", "r")],
         ["sh", "sp"],
@@ -396,12 +403,12 @@ def unified(runs: Sequence[Run], dataset: str, user: str, labels: dict[str, str]
     settings, known = run.config()["settings"], counts(run.name, user)
     flow(
         {
-            "s": f"{labels['source']} and {labels['target']} events\\nin one order",
-            "e": f"item vectors\\nid + words: {settings['dim']}",
+            "s": f"{labels['source']} and {labels['target']} events\nin one order",
+            "e": f"item vectors\nid + words: {settings['dim']}",
             "x": f"{settings['blocks']} blocks over both",
-            "h": f"state h\\n{settings['dim']}",
-            "c": f"taste c, as a set\\n{settings['taste']}",
-            "r": "score of each item\\n+ popularity + its rise now",
+            "h": f"state h\n{settings['dim']}",
+            "c": f"taste c, as a set\n{settings['taste']}",
+            "r": "score of each item\n+ popularity + its rise now",
         },
         [("s", "e"), ("e", "x"), ("x", "h"), ("e", "c"), ("h", "r"), ("c", "r")],
         ["x"],
@@ -437,12 +444,12 @@ def policy(dataset: str) -> None:
     )
     flow(
         {
-            "s": "scores of a\\nfrozen recommender",
-            "p": "policy: softmax\\nof scores + what was learned",
+            "s": "scores of a\nfrozen recommender",
+            "p": "policy: softmax\nof scores + what was learned",
             "d": "a slate is drawn",
-            "r": "clicks and skips:\\nrewards R",
-            "a": "advantage\\nR - baseline",
-            "u": "one step of the\\ngradient",
+            "r": "clicks and skips:\nrewards R",
+            "a": "advantage\nR - baseline",
+            "u": "one step of the\ngradient",
         },
         [("s", "p"), ("p", "d"), ("d", "r"), ("r", "a"), ("a", "u"), ("u", "p")],
         ["u"],

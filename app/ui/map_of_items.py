@@ -87,11 +87,13 @@ def drawn(name: str, pair: DomainPair, found: ItemMap, examples: Sequence[str]) 
     if user and user != NOBODY:
         with as_sentence():
             said = person(figure, found, pair, user, run, labels)
-    st.markdown(f"**{plain(sentence(found, labels))}**{'  ' + chr(10) + plain(said) if said else ''}")
+    finding = sentence(found, labels)
+    st.markdown(f"**{plain(finding)}**{'  ' + chr(10) + plain(said) if said else ''}")
     st.plotly_chart(
         figure,
         width="stretch",
         key="exp_map",
+        alt=f"{finding}. {said}".strip(),
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]},
     )
     st.caption(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 from test_pages import alerts, charts, open_page, said, words
 
 from app.ui.errors import percent, plain
@@ -155,3 +156,14 @@ def test_an_unknown_person_is_told_in_one_sentence(home):
 
 
 LABELS = ("source", "target")
+
+
+def test_a_domain_may_be_called_anything() -> None:
+    def page() -> None:
+        from app.ui.inside import flow
+
+        flow({"a": 'Bo"o\\ks\nread', "b": "list"}, [("a", "b")])
+
+    (drawn,) = AppTest.from_function(page).run().get("graphviz_chart")
+    assert 'label="Bo\\"o\\\\ks\\nread"' in drawn.proto.spec
+    assert drawn.proto.alt == 'A diagram. Bo"o\\ks, read leads to list.'

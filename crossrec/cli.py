@@ -43,9 +43,13 @@ app.add_typer(feedback, name="feedback")
 app.command()(encode)
 
 
+LIGHT = ("data", "runs", "serve", "--version")
+"""Commands that compute nothing with torch, which takes a second to load; a server sets its own threads."""
+
+
 def main() -> None:
     """Runs the command line; every failure of the user's kind becomes one sentence and exit code 1."""
-    if sys.argv[1:2] != ["data"]:  # which computes nothing with torch, and it takes seconds to load
+    if sys.argv[1:] and sys.argv[1] not in LIGHT and "--help" not in sys.argv:
         set_threads()
     try:
         # Of several processes one speaks; what another says is said where it fails alone.

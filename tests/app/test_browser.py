@@ -31,7 +31,9 @@ if CHROMIUM is None and os.environ.get("CROSSREC_REQUIRE_BROWSER") != "1":
 
 
 @pytest.fixture(scope="module")
-def server(built):
+def server(built, tmp_path_factory):
+    """On a copy, for a page may write, such as the feedback page a slate that is seen."""
+    built = shutil.copytree(built, tmp_path_factory.mktemp("served") / "home")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -152,3 +152,16 @@ def test_tests_do_not_touch_the_real_artifacts() -> None:
     from crossrec import paths
 
     assert not paths.home().is_relative_to(ROOT)
+
+
+# Made of the other arguments, which are in the key.
+NOT_IN_THE_KEY = {"_drawing", "_found", "_chosen"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "app").rglob("*.py")), ids=lambda path: path.stem)
+def test_what_is_cached_is_found_by_all_that_it_depends_on(path: Path) -> None:
+    """Streamlit leaves arguments whose names begin with "_" out of a cache's key: a version so named is no version."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and any("st.cache" in ast.unparse(one) for one in node.decorator_list):
+            hidden = {one.arg for one in node.args.args if one.arg.startswith("_")}
+            assert hidden <= NOT_IN_THE_KEY, f"{path.name}: {node.name}"

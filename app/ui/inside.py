@@ -56,19 +56,19 @@ Kept = tuple[tuple[str, int], ...]
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _attention(name: str, _version: int, user: str, kept: Kept) -> anatomy.Attention | None:
+def _attention(name: str, version: int, user: str, kept: Kept) -> anatomy.Attention | None:
     opened, asked = models.opened(name), _asked(name, user)
     return anatomy.attention(opened, asked, anatomy.pieces_of(opened, asked, dict(kept)))
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _bridging(name: str, _version: int, user: str, kept: Kept) -> anatomy.Bridging | None:
+def _bridging(name: str, version: int, user: str, kept: Kept) -> anatomy.Bridging | None:
     opened, asked = models.opened(name), _asked(name, user)
     return anatomy.bridging(opened, asked, anatomy.pieces_of(opened, asked, dict(kept)))
 
 
 @st.cache_data(max_entries=128, show_spinner="Asking each loss")
-def _tastes(name: str, _version: int, user: str, kept: Kept) -> anatomy.TasteReading | None:
+def _tastes(name: str, version: int, user: str, kept: Kept) -> anatomy.TasteReading | None:
     opened, asked = models.opened(name), _asked(name, user)
     settings = open_run(name).config()["settings"]
     weights = {loss: float(settings.get({"class": "domains"}.get(loss, loss), 0)) for loss in anatomy.LOSSES}
@@ -76,7 +76,7 @@ def _tastes(name: str, _version: int, user: str, kept: Kept) -> anatomy.TasteRea
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _moves(name: str, _version: int, user: str, kept: Kept) -> pd.DataFrame:
+def _moves(name: str, version: int, user: str, kept: Kept) -> pd.DataFrame:
     """The first items with all that is known, and with what is kept: item, rank with all, rank now."""
     opened, asked = models.opened(name), _asked(name, user)
     both = opened.scores(asked, [asked.pieces, anatomy.pieces_of(opened, asked, dict(kept))])

@@ -211,7 +211,7 @@ def _written(name: str) -> int:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the log")
-def _opened(name: str, _version: int) -> StoredLog:
+def _opened(name: str, version: int) -> StoredLog:
     return open_log(name)
 
 
@@ -231,7 +231,7 @@ def _judged(
     epsilon: float,
     clip: float,
     assume: bool,
-    _versions: tuple[int, ...],
+    versions: tuple[int, ...],
 ) -> Judged:
     config = PolicyConfig(temperature=temperature, epsilon=epsilon)
     other = None if against == LOGGED else models.opened(against)

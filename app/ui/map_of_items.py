@@ -63,7 +63,7 @@ def _wait(name: str) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the map")
-def _read(name: str, _version: int) -> ItemMap:
+def _read(name: str, version: int) -> ItemMap:
     return item_map.read(Task(queue.folder_of("map") / name))
 
 

@@ -50,7 +50,7 @@ def opened(name: str) -> RunRecommender:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Opening the model")
-def _opened(name: str, _version: int) -> RunRecommender:
+def _opened(name: str, version: int) -> RunRecommender:
     return RunRecommender(open_run(name))
 
 
@@ -68,7 +68,7 @@ def catalog(name: str) -> Catalog:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the catalogue")
-def _catalog(name: str, _version: int) -> Catalog:
+def _catalog(name: str, version: int) -> Catalog:
     return Catalog.open(open_run(name).folder / "catalog")
 
 

@@ -219,7 +219,7 @@ def starts(run: str) -> Starts:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Making ready")
-def _starts(run: str, _version: int) -> Starts:
+def _starts(run: str, version: int) -> Starts:
     return Starts(models.opened(run))
 
 
@@ -232,7 +232,7 @@ def truth(dataset: str) -> SimulatedUsers:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Reading the truth")
-def _truth(dataset: str, _version: state.Key) -> SimulatedUsers:
+def _truth(dataset: str, version: state.Key) -> SimulatedUsers:
     return SimulatedUsers.of(state.pair(dataset))
 
 

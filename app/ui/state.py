@@ -74,7 +74,7 @@ def pair(name: str) -> DomainPair:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the dataset")
-def _pair(name: str, _version: Key) -> DomainPair:
+def _pair(name: str, version: Key) -> DomainPair:
     return DomainPair.open(name)
 
 

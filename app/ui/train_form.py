@@ -230,7 +230,7 @@ def look_through(wanted: Wanted) -> Plan:
 
 @st.cache_resource(max_entries=2, show_spinner="Looking it through")
 def _planned(
-    asked: tuple[str, str, int, str, str | None], settings: tuple[Any, ...], _version: state.Key, _there: Any
+    asked: tuple[str, str, int, str, str | None], settings: tuple[Any, ...], version: state.Key, there: Any
 ) -> Plan:
     recipe, dataset, seed, split, source = asked
     return plan(recipe, dataset, dict(settings), seed, split, source, later=True)

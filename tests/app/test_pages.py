@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.ui.errors import percent, plain
 from crossrec.data import explore
 from crossrec.data.pair import DomainPair
+from crossrec.data.prepare import write_tables
 from crossrec.report import frames
 from crossrec.runs.compare import compare_runs, matching_runs
 from crossrec.runs.folder import open_run
@@ -98,6 +100,18 @@ def test_a_dataset_without_runs_gets_its_three_commands(home, name):
     for verb in ("train-source", "train-target-transfer", "train-target-baseline"):
         assert f"crossrec {verb} --dataset demo-untrained" in commands
     assert alerts(at)[0].startswith("Not known yet")
+
+
+def test_a_dataset_that_was_replaced_is_read_anew(empty_home):
+    """While the server runs, and by everybody: what was cached of the old one is not found any more."""
+    for people in (30, 50):
+        tables = {
+            which: pd.DataFrame([(f"p{u}", f"{which}{(u + i) % 9}") for u in range(people) for i in range(3)])
+            for which in ("source", "target")
+        }
+        events = {which: table.set_axis(["user_id", "item_id"], axis=1) for which, table in tables.items()}
+        write_tables("mine", events, {}, labels=("Shoes", "Socks"), replace=people > 30)
+        assert f"{people} of {people} people" in alerts(open_page("explore", data="mine"))[0]
 
 
 def test_explore_answers_from_the_data(home):

@@ -5,6 +5,7 @@ M metrics, Q users, R resamples, S seeds of a side.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ PERMUTATIONS = 9_999
 """Sign flips; the smallest p that they can show is 0.0001."""
 CHUNK = 4_000_000
 """Numbers of a resampling that are in memory at a time."""
+KEPT = 2_000_000
+"""Up to so many numbers a resampling is kept for the next interval over as many users."""
 Doubles = NDArray[np.float64]
 
 
@@ -88,7 +91,11 @@ def mean_intervals(values: Doubles, seed: int = 0, resamples: int = RESAMPLES) -
     values = values[:, ~np.isnan(values).any(axis=0)]
     if values.shape[1] < 2:
         return [Interval(float(row.mean()) if row.size else float("nan"), float("nan"), float("nan")) for row in values]
-    found = resampled_means(values, np.random.default_rng(seed), resamples)
+    users = values.shape[1]
+    if users * resamples > KEPT:
+        found = resampled_means(values, np.random.default_rng(seed), resamples)
+    else:
+        found = values @ _kept_times(seed, users, resamples).T.astype(float) / users
     return [_interval(mean, row) for mean, row in zip(values.mean(axis=1), found, strict=True)]
 
 
@@ -167,10 +174,20 @@ def resampled_means(values: Doubles, rng: np.random.Generator, resamples: int) -
     size = max(1, CHUNK // users)
     for start in range(0, resamples, size):
         count = min(size, resamples - start)
-        drawn = rng.integers(0, users, (count, users)) + users * np.arange(count)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=count * users).reshape(count, users)
-        parts.append(values @ times.T.astype(float))
+        parts.append(values @ _times(rng, users, count).T.astype(float))
     return np.concatenate(parts, axis=1) / users
+
+
+def _times(rng: np.random.Generator, users: int, resamples: int) -> NDArray[np.int64]:
+    """(R, Q) how often each resample has each user."""
+    drawn = rng.integers(0, users, (resamples, users)) + users * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * users).reshape(resamples, users)
+
+
+@lru_cache(maxsize=16)
+def _kept_times(seed: int, users: int, resamples: int) -> NDArray[np.uint16]:
+    """`_times` of a seed: a page asks for dozens of intervals over the same people, and drawing them is most of it."""
+    return _times(np.random.default_rng(seed), users, resamples).astype(np.uint16)
 
 
 def _sign_flip_p(differences: Doubles, rng: np.random.Generator, permutations: int) -> Doubles:

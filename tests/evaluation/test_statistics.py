@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from crossrec.evaluation import statistics
 from crossrec.evaluation.statistics import Interval, mean_intervals, paired
 
 
@@ -93,3 +94,13 @@ def test_signs() -> None:
         False,
     ]
     assert [Interval(-1, -2, -0.1).negative, Interval(-1, -2, 0).negative] == [True, False]
+
+
+def test_what_is_kept_of_a_resampling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(8).exponential(size=(4, 300))
+    found = mean_intervals(values, seed=3), mean_intervals(values[:, :299], seed=3), mean_intervals(values, seed=3)
+    monkeypatch.setattr(statistics, "KEPT", 0)
+    plain = mean_intervals(values, seed=3), mean_intervals(values[:, :299], seed=3), mean_intervals(values, seed=3)
+    for kept, drawn in zip(found, plain, strict=True):
+        for one, other in zip(kept, drawn, strict=True):
+            assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)

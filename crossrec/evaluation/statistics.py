@@ -16,8 +16,9 @@ PERMUTATIONS = 9_999
 """Sign flips; the smallest p that they can show is 0.0001."""
 CHUNK = 4_000_000
 """Numbers of a resampling that are in memory at a time."""
-KEPT = 2_000_000
-"""Up to so many numbers a resampling is kept for the next interval over as many users."""
+KEPT_FEW, KEPT_MANY = 2_000_000, 20_000_000
+"""Up to so many numbers, which are bytes, a resampling is kept for the next interval over as many users: of the former
+sixteen, of the latter three."""
 Doubles = NDArray[np.float64]
 
 
@@ -91,11 +92,10 @@ def mean_intervals(values: Doubles, seed: int = 0, resamples: int = RESAMPLES) -
     values = values[:, ~np.isnan(values).any(axis=0)]
     if values.shape[1] < 2:
         return [Interval(float(row.mean()) if row.size else float("nan"), float("nan"), float("nan")) for row in values]
-    users = values.shape[1]
-    if users * resamples > KEPT:
-        found = resampled_means(values, np.random.default_rng(seed), resamples)
-    else:
-        found = values @ _kept_times(seed, users, resamples).T.astype(float) / users
+    numbers = values.shape[1] * resamples
+    kept = _few if numbers <= KEPT_FEW else _many if numbers <= KEPT_MANY else None
+    times = kept(seed, values.shape[1], resamples) if kept else None
+    found = resampled_means(values, np.random.default_rng(seed), resamples, times)
     return [_interval(mean, row) for mean, row in zip(values.mean(axis=1), found, strict=True)]
 
 
@@ -164,18 +164,31 @@ def _interval(mean: float, resampled: Doubles) -> Interval:
     return Interval(float(mean), float(low), float(high))
 
 
-def resampled_means(values: Doubles, rng: np.random.Generator, resamples: int) -> Doubles:
+def resampled_means(
+    values: Doubles, rng: np.random.Generator, resamples: int, times: NDArray[np.uint8] | None = None
+) -> Doubles:
     """(M, Q) -> (M, R) means of users drawn with replacement, the same draws for all metrics.
 
     What every bootstrap here is made of; `mean_intervals` takes its percentiles.
+
+    Args:
+        values: (M, Q)
+        rng: that draws; not asked where `times` are given.
+        resamples: R.
+        times: (R, Q) how often each resample has each user, where that is known.
     """
     users = values.shape[1]
     parts = []
-    size = max(1, CHUNK // users)
-    for start in range(0, resamples, size):
-        count = min(size, resamples - start)
-        parts.append(values @ _times(rng, users, count).T.astype(float))
+    for part in _blocks(users, resamples):
+        drawn = _times(rng, users, part.stop - part.start) if times is None else times[part]
+        parts.append(values @ drawn.T.astype(float))
     return np.concatenate(parts, axis=1) / users
+
+
+def _blocks(users: int, resamples: int) -> list[slice]:
+    """Resamples of which as many at a time are in memory as `CHUNK` says."""
+    size = max(1, CHUNK // users)
+    return [slice(start, min(start + size, resamples)) for start in range(0, resamples, size)]
 
 
 def _times(rng: np.random.Generator, users: int, resamples: int) -> NDArray[np.int64]:
@@ -184,10 +197,16 @@ def _times(rng: np.random.Generator, users: int, resamples: int) -> NDArray[np.i
     return np.bincount(drawn.ravel(), minlength=resamples * users).reshape(resamples, users)
 
 
-@lru_cache(maxsize=16)
-def _kept_times(seed: int, users: int, resamples: int) -> NDArray[np.uint16]:
-    """`_times` of a seed: a page asks for dozens of intervals over the same people, and drawing them is most of it."""
-    return _times(np.random.default_rng(seed), users, resamples).astype(np.uint16)
+def _of_seed(seed: int, users: int, resamples: int) -> NDArray[np.uint8]:
+    """`_times` of a seed. A page asks for dozens of intervals over the same people, and to draw is most of the work."""
+    rng, out = np.random.default_rng(seed), np.empty((resamples, users), np.uint8)
+    for part in _blocks(users, resamples):
+        # A byte is enough: once on average, and of few people none more often than they are many.
+        out[part] = _times(rng, users, part.stop - part.start)
+    return out
+
+
+_few, _many = lru_cache(maxsize=16)(_of_seed), lru_cache(maxsize=3)(_of_seed)
 
 
 def _sign_flip_p(differences: Doubles, rng: np.random.Generator, permutations: int) -> Doubles:

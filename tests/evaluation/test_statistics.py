@@ -97,10 +97,14 @@ def test_signs() -> None:
 
 
 def test_what_is_kept_of_a_resampling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.random.default_rng(8).exponential(size=(4, 300))
-    found = mean_intervals(values, seed=3), mean_intervals(values[:, :299], seed=3), mean_intervals(values, seed=3)
-    monkeypatch.setattr(statistics, "KEPT", 0)
-    plain = mean_intervals(values, seed=3), mean_intervals(values[:, :299], seed=3), mean_intervals(values, seed=3)
-    for kept, drawn in zip(found, plain, strict=True):
-        for one, other in zip(kept, drawn, strict=True):
-            assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)
+    """Of few people, and of so many that a part of the resamples is worked on at a time."""
+    many = np.random.default_rng(8).exponential(size=(4, 3000))
+
+    def asked() -> list[Interval]:
+        return [one for users in (2, 299, 300, 3000, 300) for one in mean_intervals(many[:, :users], seed=3)]
+
+    found = asked()
+    monkeypatch.setattr(statistics, "KEPT_FEW", 0)
+    monkeypatch.setattr(statistics, "KEPT_MANY", 0)
+    for one, other in zip(found, asked(), strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)

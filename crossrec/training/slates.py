@@ -113,9 +113,10 @@ def read_slates(log: StoredLog, pair: DomainPair, split: Split) -> Slates:
     slates = slates.take(np.flatnonzero(slates.used.any(axis=1)))
     sessions = len(np.unique(slates.session))
     if sessions < MIN_SESSIONS:
+        left = "; ".join(f"{reason}: {rows:,} rows" for reason, rows in slates.left_out.items())
         raise CrossrecError(
             f"The log {log.name!r} has {sessions} sessions that can be learned from, and a gain cannot be told from "
-            f"luck with fewer than {MIN_SESSIONS}: collect more."
+            f"luck with fewer than {MIN_SESSIONS}: collect more.{f' Left out are: {left}.' if left else ''}"
         )
     return slates
 

@@ -239,6 +239,11 @@ def test_a_log_that_cannot_be_learned_from(pair: DomainPair) -> None:
         read_slates(replace(log, events=log.events.assign(propensity=np.nan)), pair, split)
     with pytest.raises(CrossrecError, match=r"has 9 sessions that can be learned from.*fewer than 10"):
         read_slates(drawn_log(pair, people=9), pair, split)
+    shown_second = log.events.assign(position=log.events["position"] + 1)
+    with pytest.raises(
+        CrossrecError, match=r"has 0 sessions.* Left out are: the log does not hold all that stood above"
+    ):
+        read_slates(replace(log, events=shown_second), pair, split)
     with pytest.raises(CrossrecError, match="was made ready for"):
         read_slates(replace(log, meta={**log.meta, "dataset_hash": "another"}), pair, split)
     with pytest.raises(CrossrecError, match=r"held_out \(0.99\) leaves none of 12 sessions"):

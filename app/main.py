@@ -4,9 +4,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.ui import first_run
-from app.ui.errors import as_sentence
-from crossrec.report import theme
+from app.ui import loading
+
+loading.wait()
+
+from app.ui import first_run  # noqa: E402
+from app.ui.errors import as_sentence  # noqa: E402
+from crossrec.report import theme  # noqa: E402
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 # A file of ours: a Material icon here would be fetched from the web.

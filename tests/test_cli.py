@@ -90,6 +90,7 @@ def test_version_and_help(crossrec: Command) -> None:
         ("recommend", "--dataset", "tiny", "--user", "u0001", "--k", "many"),
         ("runs", "show"),
         ("train", "popularity", "--dataset", "tiny", "--bogus", "1"),
+        ("train", "popularity", "--dataset", "tiny", "--split", "cold-user", "--seed", "-1"),
         ("compare",),
         ("train-source", "--subset", "none"),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from crossrec.config import from_dict, pairs
 from crossrec.errors import CrossrecError, nearest
+from crossrec.training.racrec import RACRecRecipeConfig
 from crossrec.training.sequence import SequenceConfig, TransferConfig
 from crossrec.training.simple import LinearMapConfig, PopularityConfig
 
@@ -92,6 +93,8 @@ def test_a_preset_sets_fields_that_other_keys_override() -> None:
         (TransferConfig, {"bridge_dropout": "1.5"}, "bridge_dropout (1.5) must be in [0, 1)."),
         (SequenceConfig, {"lr": "nan"}, "lr wants a finite float, and 'nan' is not one."),
         (LinearMapConfig, {"ridge": "-3"}, "ridge (-3.0) must be positive."),
+        (RACRecRecipeConfig, {"context_dropout": 5}, "context_dropout (5.0) must be in [0, 1]."),
+        (RACRecRecipeConfig, {"liked": "9"}, "liked (9.0) must be from 0 to 5 stars."),
     ],
 )
 def test_bad_numbers_become_one_sentence(cls: type, values: dict[str, Any], sentence: str) -> None:

@@ -24,6 +24,7 @@ from crossrec.runs import plan as planning
 from crossrec.runs.demo import make_world
 from crossrec.runs.execute import evaluate_run, load, rate_run, train
 from crossrec.runs.folder import list_runs, open_run
+from crossrec.runs.plan import plan
 from crossrec.training.job import Job, Recipe
 
 NAMES = ["tiny-popularity", "tiny-source-sasrec", "tiny-target-sasrec", "tiny-transfer-sasrec"]
@@ -91,6 +92,13 @@ def test_a_run_that_predicts_stars_stores_them() -> None:
     assert table is not None
     np.testing.assert_allclose(table["predicted"], table["biases"], atol=1e-5)
     assert run.metrics()["ratings"]["differences"]["recommender"]["rmse"]["mean"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("seeds", [{"seed": -1}, {"split_seed": -1}])
+def test_a_seed_below_nought_is_told(seeds: dict[str, int]) -> None:
+    with pytest.raises(CrossrecError, match=r"A seed is a number from 0, and -1 is not\."):
+        plan("popularity", "tiny", split_kind="cold-user", **seeds)
 
 
 @pytest.mark.usefixtures("home")

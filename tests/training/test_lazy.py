@@ -152,7 +152,9 @@ class Rows:
             yield torch.from_numpy(rng.integers(1, ROWS, 5)), torch.from_numpy(rng.normal(size=5).astype(np.float32))
 
 
-def fitted(folder: Path | None = None, stop: Stop | None = None, average: float = 1.0) -> tuple[Tables, list[Any]]:
+def fitted(
+    folder: Path | None = None, stop: Stop | None = None, average: float = 1.0, warmup: int = 0
+) -> tuple[Tables, list[Any]]:
     """A trained model, and the scores that each of its validations gave."""
     model, scores = Tables(), list[Any]()
 
@@ -163,7 +165,7 @@ def fitted(folder: Path | None = None, stop: Stop | None = None, average: float 
     def loss(net: Tables, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         return {"loss": net.loss(*batch)}
 
-    config = LoopConfig(epochs=20, lr=1e-2, weight_decay=0.1, average=average)
+    config = LoopConfig(epochs=20, lr=1e-2, weight_decay=0.1, average=average, warmup=warmup)
     control = Control(checkpoint=folder, stop=stop)
     fit(model, Rows(), loss, validate, "score", config, control, tables=[model.item, model.bias])
     return model, scores
@@ -180,6 +182,15 @@ def test_a_training_by_rows_validates_and_keeps_what_one_of_all_rows_does(
     assert scores != expected  # it was by rows
     for ours, theirs, start in zip(here.parameters(), there.parameters(), Tables().parameters(), strict=True):
         assert (ours - theirs).abs().mean() < 0.02 * (theirs - start).abs().mean()
+
+
+def test_with_a_warmup_all_rows_are_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums that stand for missed steps know one learning rate."""
+    here, scores = fitted(warmup=30)
+    monkeypatch.setattr(lazy, "LAZY_FROM", ROWS + 1)
+    there, expected = fitted(warmup=30)
+    assert scores == expected
+    assert torch.equal(here.item, there.item)
 
 
 @pytest.mark.parametrize("after", [0, 5, 6, 44])

@@ -17,7 +17,7 @@ from crossrec.models.recommender import top_k
 from crossrec.models.transfer import TransferRecommender
 from crossrec.recommend.evidence import Evidence, Piece
 from crossrec.recommend.person import Person, checked_k, checked_stars
-from crossrec.recommend.recommender import Answer, Asked, RunRecommender, basis_of
+from crossrec.recommend.recommender import FALLBACK, Answer, Asked, RunRecommender, basis_of
 from crossrec.runs.catalog import Floats, Said, unit
 
 MOST_EXPLAINED = 100
@@ -146,11 +146,12 @@ def explain(
     used = [i for i, one in enumerate(evidence) if one.used]
     tried = used[-MOST_EXPLAINED:]
     batch = [pieces, *(pieces[:i] + pieces[i + 1 :] for i in tried)]
-    row, basis = run_recommender.ranked_by(asked, fallback)
+    popular = run_recommender.popular(asked, fallback)
+    basis = None if popular is None else FALLBACK
     scores, ranks = (
-        (row[[item.item]], _ranks(row[None], item.item, k))
-        if basis
-        else _scores_and_ranks(run_recommender, asked, batch, item.item, k)
+        _scores_and_ranks(run_recommender, asked, batch, item.item, k)
+        if popular is None
+        else (popular[[item.item]], _ranks(popular[None], item.item, k))
     )
     if np.isneginf(scores[0]):
         raise CrossrecError(f"{item.item_id!r} is among the items of this person, so it is not recommended to them.")

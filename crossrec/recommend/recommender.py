@@ -161,10 +161,15 @@ class RunRecommender:
 
     def ranked_by(self, asked: Asked, fallback: bool = False) -> tuple[Floats, str | None]:
         """(I+1,) scores for what is known of a person; and `FALLBACK` where they are popularity, for nothing is."""
-        if fallback and not asked.pieces and asked.user is None:
-            nobody = Histories.of([[]], [[]])
-            return hide_seen(Popularity(self.counts).score(nobody), nobody)[0], FALLBACK
-        return self.scores(asked, [asked.pieces])[0], None
+        popular = self.popular(asked, fallback)
+        return (self.scores(asked, [asked.pieces])[0], None) if popular is None else (popular, FALLBACK)
+
+    def popular(self, asked: Asked, fallback: bool) -> Floats | None:
+        """(I+1,) popularity, where it answers: `fallback` is wished, and nothing at all is known of a person."""
+        if not fallback or asked.pieces or asked.user is not None:
+            return None
+        nobody = Histories.of([[]], [[]])
+        return hide_seen(Popularity(self.counts).score(nobody), nobody)[0]
 
     def scores(self, asked: Asked, batch: Sequence[Sequence[Piece]]) -> Floats:
         """(B, I+1) scores for B lists of pieces of one person; -inf for what is in them and for padding."""

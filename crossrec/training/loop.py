@@ -406,7 +406,9 @@ class _Training:
         self.warm.load_state_dict(state["warm"])
         self.sums = {name: v.to(self.accelerator.device) for name, v in checkpoints.under("sums", own).items()}
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
-        self.seen = {name: int(steps) for name, steps in checkpoints.under("seen", own).items()}
+        # A checkpoint of before these were counted has none: there every part counts for all steps.
+        self.seen = dict.fromkeys(self.sums, self.step)
+        self.seen |= {name: int(steps) for name, steps in checkpoints.under("seen", own).items()}
         self.trained, self.before = state["trained"], state["seconds"]
         self.fitted = Fitted(**state["fitted"])
         if self.fitted.best_score is None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from crossrec.errors import CrossrecError
@@ -187,3 +188,19 @@ def test_a_sample_ends_after_its_seconds(tmp_path: Path) -> None:
     assert data.given == [(1, 0)]
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == [1]
     assert fitted.history[0]["rate"] > 0
+
+
+def test_a_checkpoint_that_does_not_count_its_losses_is_gone_on_with(tmp_path: Path, stop_after: StopAfter) -> None:
+    """As they were written before parts of a loss were counted one by one."""
+    with pytest.raises(Stopped):
+        train(tmp_path / "parts", stop_after(3))
+    (file,) = (tmp_path / "parts").glob("*/process-0.safetensors")
+    kept = load_file(file)
+    assert any(name.startswith("seen") for name in kept)
+    save_file({name: value for name, value in kept.items() if not name.startswith("seen")}, file)
+    events: list[dict[str, Any]] = []
+    whole: list[dict[str, Any]] = []
+    train(tmp_path / "parts", events=events)
+    train(tmp_path / "whole", events=whole)
+    told, expected = ([event["losses"] for event in one if event["event"] == "epoch"] for one in (events, whole))
+    assert told == expected[-len(told) :]
